@@ -1,0 +1,2 @@
+#include "linear.hpp"
+#include "simd.hpp"

@@ -1,0 +1,4 @@
+#pragma once
+namespace headlong {
+struct LinearKernels {};
+}  // namespace headlong

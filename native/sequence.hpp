@@ -1,0 +1,4 @@
+#pragma once
+namespace headlong {
+struct SequenceKernels {};
+}  // namespace headlong

@@ -1,0 +1,297 @@
+// Sixteen float lanes for every instruction set: one zmm, two ymm, or an array that the compiler
+// vectorises.  Sixteen because a packed weight tile holds sixteen rows side by side, so a lane is a
+// row and no kernel needs a horizontal sum in its inner loop.
+//
+// fma() is fused wherever the instruction set has it; AVX2 and AVX-512 therefore give equal bits.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef HEADLONG_ISA
+#error "kernel sources are compiled with HEADLONG_ISA set to the namespace of an instruction set"
+#endif
+
+namespace headlong::HEADLONG_ISA {
+
+#if defined(__AVX512F__)
+
+struct f32x16 {
+  __m512 v;
+};
+static inline f32x16 zero() { return {_mm512_setzero_ps()}; }
+static inline f32x16 splat(float x) { return {_mm512_set1_ps(x)}; }
+static inline f32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+static inline void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
+static inline f32x16 add(f32x16 a, f32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+static inline f32x16 sub(f32x16 a, f32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static inline f32x16 mul(f32x16 a, f32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static inline f32x16 div(f32x16 a, f32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+static inline f32x16 max(f32x16 a, f32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+static inline f32x16 min(f32x16 a, f32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+static inline f32x16 abs(f32x16 a) { return {_mm512_abs_ps(a.v)}; }
+static inline f32x16 load_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+static inline void store_f16(uint16_t* p, f32x16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline f32x16 load_bf16(const uint16_t* p) {
+  __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(w, 16))};
+}
+static inline f32x16 load_i8(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+// round to nearest even
+static inline f32x16 round(f32x16 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+// 2^n for integral n in [-126, 127]
+static inline f32x16 exp2_int(f32x16 n) {
+  __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
+}
+
+#elif defined(__AVX2__)
+
+struct f32x16 {
+  __m256 lo, hi;
+};
+static inline f32x16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+static inline f32x16 splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static inline f32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline void store(float* p, f32x16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+static inline f32x16 add(f32x16 a, f32x16 b) {
+  return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+static inline f32x16 sub(f32x16 a, f32x16 b) {
+  return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+static inline f32x16 mul(f32x16 a, f32x16 b) {
+  return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+static inline f32x16 div(f32x16 a, f32x16 b) {
+  return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+static inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+static inline f32x16 max(f32x16 a, f32x16 b) {
+  return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+static inline f32x16 min(f32x16 a, f32x16 b) {
+  return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+static inline f32x16 abs(f32x16 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+static inline f32x16 load_f16(const uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+static inline void store_f16(uint16_t* p, f32x16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8),
+                   _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline __m256 widen_bf16(__m128i w) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(w), 16));
+}
+static inline f32x16 load_bf16(const uint16_t* p) {
+  return {widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+static inline f32x16 load_i8(const int8_t* p) {
+  __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
+}
+static inline f32x16 round(f32x16 a) {
+  return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+          _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+static inline __m256 exp2_int_half(__m256 n) {
+  __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+static inline f32x16 exp2_int(f32x16 n) { return {exp2_int_half(n.lo), exp2_int_half(n.hi)}; }
+
+#else  // any compiler, any machine
+
+struct f32x16 {
+  float v[16];
+};
+#define HEADLONG_LANES for (int i = 0; i < 16; ++i)
+static inline f32x16 splat(float x) {
+  f32x16 r;
+  HEADLONG_LANES r.v[i] = x;
+  return r;
+}
+static inline f32x16 zero() { return splat(0.0f); }
+static inline f32x16 load(const float* p) {
+  f32x16 r;
+  std::memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+static inline void store(float* p, const f32x16& a) { std::memcpy(p, a.v, sizeof a.v); }
+static inline f32x16 add(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] += b.v[i];
+  return a;
+}
+static inline f32x16 sub(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] -= b.v[i];
+  return a;
+}
+static inline f32x16 mul(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] *= b.v[i];
+  return a;
+}
+static inline f32x16 div(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] /= b.v[i];
+  return a;
+}
+static inline f32x16 fma(f32x16 a, const f32x16& b, const f32x16& c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  HEADLONG_LANES a.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+#else
+  HEADLONG_LANES a.v[i] = a.v[i] * b.v[i] + c.v[i];
+#endif
+  return a;
+}
+static inline f32x16 max(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline f32x16 min(f32x16 a, const f32x16& b) {
+  HEADLONG_LANES a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline f32x16 abs(f32x16 a) {
+  HEADLONG_LANES a.v[i] = __builtin_fabsf(a.v[i]);
+  return a;
+}
+static inline float widen_f16(uint16_t h) {
+  const uint32_t sign = uint32_t(h & 0x8000u) << 16;
+  const uint32_t rest = uint32_t(h & 0x7fffu) << 13;
+  float f;
+  if ((h & 0x7c00u) == 0x7c00u) {  // infinity, NaN
+    const uint32_t bits = sign | 0x7f800000u | (rest & 0x007fffffu);
+    std::memcpy(&f, &bits, 4);
+    return f;
+  }
+  std::memcpy(&f, &rest, 4);
+  f *= 0x1p112f;  // exponent bias 127 - 15; exact for subnormals too
+  uint32_t bits;
+  std::memcpy(&bits, &f, 4);
+  bits |= sign;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+static inline uint16_t narrow_f16(float f) {  // round to nearest even, as vcvtps2ph
+  uint32_t bits;
+  std::memcpy(&bits, &f, 4);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  bits &= 0x7fffffffu;
+  if (bits > 0x7f800000u) return uint16_t(sign | 0x7e00u | ((bits >> 13) & 0x3ffu));
+  if (bits >= 0x477ff000u) return uint16_t(sign | 0x7c00u);  // rounds past 65504
+  if (bits < 0x38800000u) {                                  // subnormal half
+    float magnitude;
+    std::memcpy(&magnitude, &bits, 4);
+    magnitude += 0.5f;  // ulp of 0.5f is 2^-24, the half subnormal step
+    uint32_t rounded;
+    std::memcpy(&rounded, &magnitude, 4);
+    return uint16_t(sign | (rounded - 0x3f000000u));
+  }
+  bits += 0xc8000fffu + ((bits >> 13) & 1u);
+  return uint16_t(sign | (bits >> 13));
+}
+static inline f32x16 load_f16(const uint16_t* p) {
+  f32x16 r;
+  HEADLONG_LANES r.v[i] = widen_f16(p[i]);
+  return r;
+}
+static inline void store_f16(uint16_t* p, const f32x16& a) {
+  HEADLONG_LANES p[i] = narrow_f16(a.v[i]);
+}
+static inline f32x16 load_bf16(const uint16_t* p) {
+  f32x16 r;
+  HEADLONG_LANES {
+    const uint32_t bits = uint32_t(p[i]) << 16;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+static inline f32x16 load_i8(const int8_t* p) {
+  f32x16 r;
+  HEADLONG_LANES r.v[i] = float(p[i]);
+  return r;
+}
+static inline f32x16 round(f32x16 a) {
+  HEADLONG_LANES a.v[i] = __builtin_rintf(a.v[i]);
+  return a;
+}
+static inline f32x16 exp2_int(const f32x16& n) {
+  f32x16 r;
+  HEADLONG_LANES {
+    const uint32_t bits = uint32_t(int32_t(n.v[i]) + 127) << 23;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+#undef HEADLONG_LANES
+
+#endif
+
+// Sum of the lanes as a fixed tree: (0+8, 1+9, ...), then 4, 2, 1 apart.
+static inline float reduce_add(f32x16 a) {
+  float t[16];
+  store(t, a);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) t[i] += t[i + half];
+  return t[0];
+}
+static inline float reduce_max(f32x16 a) {
+  float t[16];
+  store(t, a);
+  float m = t[0];
+  for (int i = 1; i < 16; ++i) m = t[i] > m ? t[i] : m;
+  return m;
+}
+
+// e^x: 2^n * e^r with n = round(x / ln 2), |r| <= ln2/2, ln 2 in two parts (Cody-Waite), and e^r by
+// its Taylor polynomial of degree 7 (truncation (ln2/2)^8/8! = 5e-9, below half an ulp of 1.0).
+// Clamped to [-87, 88], so that 2^n stays normal.
+static inline f32x16 exp(f32x16 x) {
+  x = max(min(x, splat(88.0f)), splat(-87.0f));
+  const f32x16 n = round(mul(x, splat(1.44269504088896341f)));
+  f32x16 r = fma(n, splat(-0.693359375f), x);
+  r = fma(n, splat(2.12194440e-4f), r);
+  f32x16 p = splat(1.0f / 5040.0f);
+  p = fma(p, r, splat(1.0f / 720.0f));
+  p = fma(p, r, splat(1.0f / 120.0f));
+  p = fma(p, r, splat(1.0f / 24.0f));
+  p = fma(p, r, splat(1.0f / 6.0f));
+  p = fma(p, r, splat(0.5f));
+  p = fma(p, r, splat(1.0f));
+  p = fma(p, r, splat(1.0f));
+  return mul(p, exp2_int(n));
+}
+static inline f32x16 sigmoid(f32x16 x) {
+  return div(splat(1.0f), add(splat(1.0f), exp(sub(zero(), x))));
+}
+static inline f32x16 silu(f32x16 x) { return mul(x, sigmoid(x)); }
+
+}  // namespace headlong::HEADLONG_ISA
