@@ -1,0 +1,344 @@
+"""The heart: ``step()`` is plan -> draft -> verify -> commit.
+
+Tokens in, tokens out; text is made elsewhere.  One pass of the trunk per step computes prompt
+chunks and, for every decoding sequence, its last token and the drafts after it.  A draft is
+accepted exactly where the sampler, fed with the trunk's own logits, picks the same token: the
+text is what it would be without drafts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+
+from headlong.cache.memory import Cache
+from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
+from headlong.engine.sequence import FinishReason, Sequence, Timing
+from headlong.errors import ContextError, ParameterError
+from headlong.models.qwen35 import Qwen35
+from headlong.ops.batch import Batch, FloatArray, Segment
+from headlong.ops.protocol import W
+from headlong.sampling import Sampler, SamplingParams, TokenHistory
+from headlong.speculation import (
+    Acceptance,
+    CostTable,
+    DraftLength,
+    Fixed,
+    SpeculationStats,
+    Verdict,
+    choose,
+    verify,
+)
+from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRoles:
+    """Ids with a meaning to the engine: those that end a text, those that no text holds."""
+
+    eog: frozenset[int]
+    unused: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an engine runs: positions per sequence, draft lengths, prompt rows per step."""
+
+    context: int
+    draft_length: DraftLength
+    prefill_rows: int = PREFILL_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """What a step did for one sequence.
+
+    ``tokens`` are new, of which the first ``accepted`` came from drafts.  While a prompt is being
+    read there are none, and ``sequence.computed`` tells how far.
+    """
+
+    sequence: Sequence
+    tokens: tuple[int, ...]
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Draft tokens of every decoding sequence of a plan, in its order."""
+
+    tokens: tuple[tuple[int, ...], ...]
+    times: DraftTimes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the trunk said: its hidden states by sequence, and a verdict where one was due."""
+
+    hidden: tuple[FloatArray, ...]
+    verdicts: tuple[Verdict | None, ...]
+    pass_seconds: float
+    sampling_seconds: float
+
+
+class Engine(Generic[W]):
+    """Runs many sequences on one model."""
+
+    def __init__(
+        self,
+        model: Qwen35[W],
+        cache: Cache,
+        roles: TokenRoles,
+        settings: Settings,
+        drafter: Drafter | None,
+        costs: CostTable,
+    ) -> None:
+        self._model = model
+        self._cache = cache
+        self._roles = roles
+        self._settings = settings
+        self._drafter = drafter
+        self._scheduler = Scheduler(cache, settings.prefill_rows)
+        self._ids = itertools.count()
+        self._acceptance = Acceptance()
+        self.costs = costs
+        self.totals = SpeculationStats()
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return self._scheduler.busy
+
+    def submit(self, prompt: SequenceOf[int], params: SamplingParams) -> Sequence:
+        """Queue a request.
+
+        Raises `ParameterError` for an empty prompt or an id outside the vocabulary, and
+        `ContextError` for a prompt that leaves no room to answer.
+        """
+        vocab = self._model.config.vocab
+        if not prompt:
+            raise ParameterError("the prompt holds no tokens; give it at least one.")
+        if min(prompt) < 0 or max(prompt) >= vocab:
+            raise ParameterError(f"a prompt token lies outside 0..{vocab - 1}.")
+        if len(prompt) >= self._settings.context:
+            raise ContextError(
+                f"the prompt has {len(prompt)} tokens and the context only "
+                f"{self._settings.context}; shorten it or load with a larger context."
+            )
+        limit = self._settings.context
+        if params.max_tokens is not None:
+            limit = min(limit, len(prompt) + params.max_tokens)
+        history = TokenHistory(prompt)
+        seed = secrets.randbits(32) if params.seed is None else params.seed
+        sequence = Sequence(
+            id=next(self._ids),
+            tokens=list(prompt),
+            prompt_length=len(prompt),
+            params=params,
+            limit=limit,
+            seed=seed,
+            sampler=Sampler(params, vocab, seed, self._roles.unused, self._roles.eog, len(prompt)),
+            history=history,
+            acceptance=Acceptance(prior=self._acceptance),
+            timing=Timing(submitted=time.perf_counter()),
+        )
+        self._scheduler.submit(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """End a request early; harmless if it has ended."""
+        self._finish(sequence, FinishReason.CANCELLED)
+
+    def step(self) -> list[Emission]:
+        """Do one round for everything that runs; returns what each sequence gained."""
+        plan = self._scheduler.plan()
+        drafts = self._draft(plan)
+        verified = self._verify(plan, drafts)
+        return self._commit(plan, drafts, verified)
+
+    def _draft(self, plan: Plan) -> Drafts:
+        """Let the drafter guess as many tokens per sequence as should pay."""
+        lengths = self._lengths(plan)
+        if self._drafter is None or not any(lengths):
+            return Drafts(tuple(() for _ in plan.decode), None)
+        wanted = [(s, n) for s, n in zip(plan.decode, lengths, strict=True) if n]
+        marks = [len(s.history) for s, _ in wanted]
+        guesses, times = self._drafter.draft([self._request(s, n) for s, n in wanted])
+        for (sequence, _), mark in zip(wanted, marks, strict=True):
+            sequence.history.truncate(mark)
+        by_id = {s.id: tuple(g) for (s, _), g in zip(wanted, guesses, strict=True)}
+        return Drafts(tuple(by_id.get(s.id, ()) for s in plan.decode), times)
+
+    def _lengths(self, plan: Plan) -> list[int]:
+        if self._drafter is None:
+            return [0] * len(plan.decode)
+        setting = self._settings.draft_length
+        caps = []
+        for s in plan.decode:
+            own = s.params.draft_n_max
+            caps.append(min(setting.n_max if own is None else own, s.room - 1))
+        if isinstance(setting, Fixed):
+            return caps
+        requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
+        context = max((len(s.tokens) for s in plan.decode), default=0)
+        return choose(requests, self.costs, context)
+
+    def _request(self, sequence: Sequence, length: int) -> DraftRequest:
+        def guess(logits: FloatArray, depth: int) -> int:
+            position = len(sequence.tokens) + depth
+            token = sequence.sampler.sample(logits, sequence.history, position)
+            sequence.history.append(token)
+            return token
+
+        assert sequence.lease is not None
+        return DraftRequest(sequence.track, sequence.tokens, sequence.lease, length, guess)
+
+    def _verify(self, plan: Plan, drafts: Drafts) -> Verified:
+        """One pass of the trunk over all rows, then the sampler on the rows that predict."""
+        began = time.perf_counter()
+        segments = [_prompt_segment(s, rows) for s, rows in plan.prefill]
+        segments += [
+            _decode_segment(s, d) for s, d in zip(plan.decode, drafts.tokens, strict=True)
+        ]
+        batch = Batch.of(segments)
+        hidden = self._model.forward(batch, self._cache.kv, self._cache.recurrent)
+        parts = tuple(
+            hidden[start : start + rows]
+            for start, rows in zip(batch.row_start, batch.rows, strict=True)
+        )
+        # A prompt's last row predicts the first token; every row of a decoding sequence predicts.
+        predicting = [
+            part[-1:] if s.computed + rows == s.prompt_length else part[:0]
+            for (s, rows), part in zip(plan.prefill, parts, strict=False)
+        ] + list(parts[len(plan.prefill) :])
+        wanted = np.concatenate(predicting)
+        logits = self._model.logits(wanted) if len(wanted) else None
+        computed = time.perf_counter()
+        verdicts: list[Verdict | None] = []
+        guesses = [()] * len(plan.prefill) + list(drafts.tokens)
+        sequences = [s for s, _ in plan.prefill] + list(plan.decode)
+        row = 0
+        for sequence, part, guess in zip(sequences, predicting, guesses, strict=True):
+            if len(part) == 0 or logits is None:
+                verdicts.append(None)
+                continue
+            verdicts.append(_judge(sequence, guess, logits[row : row + len(part)]))
+            row += len(part)
+        done = time.perf_counter()
+        return Verified(parts, tuple(verdicts), computed - began, done - computed)
+
+    def _commit(self, plan: Plan, drafts: Drafts, verified: Verified) -> list[Emission]:
+        """Keep what was accepted, drop the rest, tell the drafter, end what is complete."""
+        emissions = []
+        hidden = iter(verified.hidden)
+        verdicts = iter(verified.verdicts)
+        for sequence, rows in plan.prefill:
+            sequence.computed += rows
+            sequence.fold = 0
+            emissions.append(self._advance(sequence, next(verdicts), next(hidden)))
+        for sequence, draft in zip(plan.decode, drafts.tokens, strict=True):
+            verdict = next(verdicts)
+            assert verdict is not None
+            sequence.computed += 1 + verdict.accepted
+            sequence.fold = verdict.accepted
+            sequence.stats.record(len(draft), verdict.accepted)
+            self.totals.record(len(draft), verdict.accepted)
+            sequence.acceptance.record(len(draft), verdict.accepted)
+            self._acceptance.record(len(draft), verdict.accepted)
+            kept = next(hidden)[: 1 + verdict.accepted]
+            emissions.append(self._advance(sequence, verdict, kept))
+        self._account(plan, drafts, verified)
+        return emissions
+
+    def _advance(
+        self, sequence: Sequence, verdict: Verdict | None, hidden: FloatArray
+    ) -> Emission:
+        """Append a verdict's tokens up to the first that ends the text."""
+        fresh: list[int] = []
+        for token in verdict.tokens if verdict else ():
+            fresh.append(token)
+            sequence.tokens.append(token)
+            if token in self._roles.eog and not sequence.params.ignore_eos:
+                self._finish(sequence, FinishReason.STOP)
+                break
+            if sequence.room <= 0:
+                self._finish(sequence, FinishReason.LENGTH)
+                break
+        if fresh:
+            now = time.perf_counter()
+            sequence.timing.first_token = sequence.timing.first_token or now
+            sequence.timing.last_token = now
+        if self._drafter is not None and sequence.lease is not None:
+            self._drafter.observe(sequence.track, sequence.tokens, sequence.lease, hidden)
+        accepted = min(verdict.accepted, len(fresh)) if verdict else 0
+        return Emission(sequence, tuple(fresh), accepted)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        if sequence.finish is None:
+            sequence.finish = reason
+            self._scheduler.retire(sequence)
+
+    def _account(self, plan: Plan, drafts: Drafts, verified: Verified) -> None:
+        """Book the round's seconds; rounds without prompt rows also teach the cost table."""
+        spent = drafts.times.total if drafts.times else 0.0
+        share = 1.0 / max(1, len(plan.decode))
+        for sequence in plan.decode:
+            sequence.stats.spend(
+                draft=spent * share,
+                verify=verified.pass_seconds * share,
+                sampling=verified.sampling_seconds * share,
+            )
+        if plan.decode:
+            self.totals.spend(
+                draft=spent, verify=verified.pass_seconds, sampling=verified.sampling_seconds
+            )
+        if plan.prefill or not plan.decode:
+            return
+        rows = sum(1 + len(d) for d in drafts.tokens)
+        context = max(len(s.tokens) for s in plan.decode)
+        self.costs.observe_pass(rows, verified.pass_seconds, context)
+        if drafts.times:
+            self.costs.observe_draft(drafts.times.first, drafts.times.chained)
+
+
+def _prompt_segment(sequence: Sequence, rows: int) -> Segment:
+    assert sequence.lease is not None
+    sequence.timing.prefill_began = sequence.timing.prefill_began or time.perf_counter()
+    start = sequence.computed
+    return Segment(
+        slot=sequence.lease.slot,
+        start=start,
+        tokens=np.array(sequence.tokens[start : start + rows], np.int32),
+        pages=sequence.lease.reserve(start + rows),
+        final=rows,
+    )
+
+
+def _decode_segment(sequence: Sequence, draft: SequenceOf[int]) -> Segment:
+    """The newest token, which is certain, and the drafts after it, which are not."""
+    assert sequence.lease is not None
+    return Segment(
+        slot=sequence.lease.slot,
+        start=sequence.computed,
+        tokens=np.array([sequence.tokens[-1], *draft], np.int32),
+        pages=sequence.lease.reserve(sequence.computed + 1 + len(draft)),
+        final=1,
+        fold=sequence.fold,
+    )
+
+
+def _judge(sequence: Sequence, draft: SequenceOf[int], logits: FloatArray) -> Verdict:
+    """Sample row by row; each row sees the tokens that the rows before it settled."""
+
+    def sample(row: int) -> int:
+        position = len(sequence.tokens) + row
+        token = sequence.sampler.sample(logits[row], sequence.history, position)
+        sequence.history.append(token)
+        return token
+
+    return verify(draft, sample)

@@ -1,0 +1,81 @@
+"""From a path to something that runs: open, check, pack; with progress by stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+from headlong.errors import ModelError
+from headlong.gguf import GGUFFile, open_gguf
+from headlong.models.config import Qwen35Config, architecture, read_config
+from headlong.models.loader import Loader
+from headlong.models.mtp import MTPHead
+from headlong.models.qwen35 import Qwen35
+from headlong.ops.protocol import Ops, W
+from headlong.progress import Progress
+from headlong.tokenizer import Tokenizer, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel(Generic[W]):
+    """A model in a backend's memory, and the file's tokenizer.  ``head`` is `None` without MTP."""
+
+    path: Path
+    trunk: Qwen35[W]
+    head: MTPHead[W] | None
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+
+    @property
+    def config(self) -> Qwen35Config:
+        """Sizes of the model."""
+        return self.trunk.config
+
+
+def load_model(path: Path, ops: Ops[W], progress: Progress, *, mtp: bool = True) -> LoadedModel[W]:
+    """Open a GGUF file and pack its weights; ``mtp=False`` leaves the head in the file.
+
+    Raises `GGUFError`, `ModelError` or `UnsupportedError` with one sentence that names the cause.
+    """
+    with open_gguf(path) as file:
+        config = read_config(file.metadata, _vocab_rows(file))
+        with progress.stage("tokenizer", 1, "") as stage:
+            vocabulary = Vocabulary.from_metadata(file.metadata)
+            tokenizer = Tokenizer(vocabulary)
+            stage.advance(1)
+        if len(vocabulary.tokens) > config.vocab:
+            raise ModelError(
+                f"{file.path}: the vocabulary has {len(vocabulary.tokens)} tokens, but "
+                f"token_embd.weight only {config.vocab} rows."
+            )
+        has_head = config.mtp_layers > 0
+        prefix = f"blk.{config.mtp_block}."
+        skipped = [n for n in file.tensors if n.startswith(prefix) and not (has_head and mtp)]
+        total = sum(t.nbytes for n, t in file.tensors.items() if n not in skipped)
+        with progress.stage("weights", total, "B") as stage:
+            loader = Loader(file, ops, stage)
+            trunk = Qwen35.load(loader, ops, config)
+            head = MTPHead.load(loader, trunk) if has_head and mtp else None
+        unused = [name for name in loader.unused() if name not in skipped]
+        if unused:
+            shown = ", ".join(unused[:4]) + (", ..." if len(unused) > 4 else "")
+            raise ModelError(
+                f"{file.path}: {len(unused)} tensors have no place in architecture "
+                f"'{architecture(file.metadata)}': {shown}."
+            )
+        if skipped and not has_head:
+            progress.note(
+                f"{len(skipped)} tensors of an MTP head are in the file, but "
+                f"{architecture(file.metadata)}.nextn_predict_layers is not set: head not used"
+            )
+    return LoadedModel(file.path, trunk, head, tokenizer, vocabulary)
+
+
+def _vocab_rows(file: GGUFFile) -> int:
+    info = file.tensors.get("token_embd.weight")
+    if info is None:
+        raise ModelError(
+            f"{file.path}: tensor 'token_embd.weight' is missing; this file holds no whole model."
+        )
+    return info.rows

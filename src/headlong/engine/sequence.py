@@ -1,0 +1,71 @@
+"""One running request, as the engine sees it: tokens, state, statistics.  No text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headlong.cache.pages import Lease
+from headlong.sampling import Sampler, SamplingParams, TokenHistory
+from headlong.speculation import Acceptance, SpeculationStats
+from headlong.speculation.drafter import DraftTrack
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended, in the words of the OpenAI API."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds of one request, on the clock of `time.perf_counter`."""
+
+    submitted: float
+    prefill_began: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Mutable state of one request.
+
+    ``tokens`` holds the prompt and everything generated.  ``computed`` positions have passed
+    through the trunk and were kept; of these the newest ``fold`` still wait to be folded into the
+    recurrent state.  While decoding, ``computed == len(tokens) - 1``.
+    """
+
+    id: int
+    tokens: list[int]
+    prompt_length: int
+    params: SamplingParams
+    limit: int
+    seed: int
+    sampler: Sampler
+    history: TokenHistory
+    acceptance: Acceptance
+    timing: Timing
+    lease: Lease | None = None
+    computed: int = 0
+    fold: int = 0
+    finish: FinishReason | None = None
+    track: DraftTrack = field(default_factory=DraftTrack)
+    stats: SpeculationStats = field(default_factory=SpeculationStats)
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether prompt rows are still to be read."""
+        return self.computed < self.prompt_length
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.prompt_length
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be generated; ``limit`` caps prompt and output together."""
+        return self.limit - len(self.tokens)

@@ -1,0 +1,114 @@
+"""What one pass computes: rows of many sequences, flat, and where each belongs.
+
+A *row* is one token at one position.  Rows of a sequence stand together in a *segment*; the
+operations that look at state (attention, delta-net) walk segments, all others see rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+
+PAGE = 64
+"""Positions in one page of the KV cache; attention walks a sequence page by page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive rows of one sequence.
+
+    ``final`` leading rows are certain; the rows after them are drafts, whose effect on recurrent
+    state is kept aside until ``fold`` of the next pass says how many were accepted.
+    """
+
+    slot: int
+    start: int
+    tokens: IntArray
+    pages: IntArray
+    final: int
+    fold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All rows of a pass.  Arrays are int32: ``[T]`` per row, ``[S]`` per segment.
+
+    ``page_table[s, p // PAGE]`` is the page that holds position ``p`` of segment ``s``.
+    """
+
+    tokens: IntArray
+    positions: IntArray
+    slots: IntArray
+    row_start: IntArray
+    rows: IntArray
+    pos_start: IntArray
+    fold: IntArray
+    final: IntArray
+    page_table: IntArray
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Batch:
+        """Lay the segments' rows one after another."""
+        rows = np.array([s.tokens.size for s in segments], np.int32)
+        start = np.zeros(len(segments), np.int32)
+        np.cumsum(rows[:-1], out=start[1:])
+        width = max(s.pages.size for s in segments)
+        table = np.zeros((len(segments), width), np.int32)
+        for i, segment in enumerate(segments):
+            table[i, : segment.pages.size] = segment.pages
+        positions = [
+            np.arange(s.start, s.start + s.tokens.size, dtype=np.int32) for s in segments
+        ]
+        return cls(
+            tokens=np.concatenate([s.tokens for s in segments]),
+            positions=np.concatenate(positions),
+            slots=np.array([s.slot for s in segments], np.int32),
+            row_start=start,
+            rows=rows,
+            pos_start=np.array([s.start for s in segments], np.int32),
+            fold=np.array([s.fold for s in segments], np.int32),
+            final=np.array([s.final for s in segments], np.int32),
+            page_table=table,
+        )
+
+    @property
+    def last_row(self) -> IntArray:
+        """Index of each segment's last row, ``[S]``."""
+        return self.row_start + self.rows - 1
+
+    def last_rows(self) -> Batch:
+        """The batch of every segment's last row alone."""
+        last = self.last_row
+        ones = np.ones_like(self.rows)
+        return Batch(
+            tokens=self.tokens[last],
+            positions=self.positions[last],
+            slots=self.slots,
+            row_start=np.arange(last.size, dtype=np.int32),
+            rows=ones,
+            pos_start=self.positions[last],
+            fold=np.zeros_like(ones),
+            final=ones,
+            page_table=self.page_table,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Cosine and sine of every row's angles, float32 ``[T, n_rot / 2]`` (NeoX pairing)."""
+
+    cos: FloatArray
+    sin: FloatArray
+
+    @classmethod
+    def at(cls, positions: IntArray, n_rot: int, base: float) -> Rope:
+        """Angles ``position * base^(-2 d / n_rot)``, computed in float64."""
+        inverse = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
+        angle = positions.astype(np.float64)[:, None] * inverse
+        return cls(np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32))

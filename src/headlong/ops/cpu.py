@@ -1,0 +1,190 @@
+"""`Ops` on the CPU: numpy arrays in, native kernels underneath, the GIL released while they run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from headlong import _native
+from headlong.errors import ParameterError, UnsupportedError
+from headlong.ops.batch import Batch, FloatArray, IntArray, Rope
+from headlong.ops.protocol import DeltaNetWeights, RawMatrix
+from headlong.ops.state import KVLayer, RecurrentLayer
+
+PACK_BYTES = 16 << 20
+"""Source bytes packed per call: a progress step, and what is held of the file at once."""
+
+ROW_GROUP = 16
+"""Rows that lie side by side in a packed tile; packing proceeds in whole groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuWeight:
+    """A packed matrix ``[rows, cols]``; ``type`` names its packed form."""
+
+    packed: _native.Packed
+
+    @property
+    def type(self) -> str:
+        """Name of the packed form."""
+        return self.packed.type
+
+    @property
+    def rows(self) -> int:
+        """Outputs."""
+        return self.packed.rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a pass reads of it."""
+        return self.packed.nbytes
+
+
+class CpuOps:
+    """Native kernels of one instruction set on a pool of threads.
+
+    ``threads`` counts the caller (default: the processors this process may use); ``isa`` is one of
+    ``instruction_sets()`` (default: the last, the fastest).
+    """
+
+    def __init__(self, threads: int | None = None, isa: str | None = None) -> None:
+        known = instruction_sets()
+        if isa is not None and isa not in known:
+            raise ParameterError(
+                f"instruction set '{isa}' does not run here; this machine has: {', '.join(known)}."
+            )
+        if threads is not None and not 1 <= threads <= 1024:
+            raise ParameterError(f"threads = {threads} lies outside 1..1024.")
+        self._backend = _native.Backend(threads or available_cores(), isa or known[-1])
+        self.reencoded: dict[str, tuple[str, int]] = {}
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute."""
+        return self._backend.threads
+
+    @property
+    def isa(self) -> str:
+        """Instruction set in use."""
+        return self._backend.isa
+
+    def pack(self, matrix: RawMatrix) -> CpuWeight:
+        """Pack piece by piece, letting go of the source as it goes."""
+        packed_type = _native.packable(int(matrix.type))
+        if not packed_type:
+            raise UnsupportedError(
+                f"tensor '{matrix.name}' is stored as {matrix.type.name}, which the CPU kernels "
+                "cannot compute with; use a file of another quantisation."
+            )
+        if packed_type != matrix.type.name:
+            _, tensors = self.reencoded.get(matrix.type.name, (packed_type, 0))
+            self.reencoded[matrix.type.name] = (packed_type, tensors + 1)
+        packed = _native.Packed(int(matrix.type), matrix.rows, matrix.cols)
+        row_bytes = max(1, matrix.type.row_bytes(matrix.cols))
+        step = max(ROW_GROUP, PACK_BYTES // row_bytes // ROW_GROUP * ROW_GROUP)
+        for first in range(0, matrix.rows, step):
+            rows = min(step, matrix.rows - first)
+            packed.fill(self._backend, matrix.read(first, rows), first)
+            matrix.done(rows)
+        return CpuWeight(packed)
+
+    def embed(self, table: CpuWeight, tokens: IntArray) -> FloatArray:
+        out = np.empty((tokens.size, table.packed.cols), np.float32)
+        _native.unpack_rows(self._backend, table.packed, tokens, out)
+        return out
+
+    def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
+        out = np.empty_like(x)
+        _native.rms_norm(self._backend, x, weight, eps, out)
+        return out
+
+    def linear(
+        self,
+        x: FloatArray,
+        *weights: CpuWeight,
+        norm: FloatArray | None = None,
+        eps: float = 0.0,
+    ) -> tuple[FloatArray, ...]:
+        outs = tuple(np.empty((x.shape[0], w.packed.rows), np.float32) for w in weights)
+        _native.linear(self._backend, x, norm, eps, [w.packed for w in weights], list(outs))
+        return outs
+
+    def linear_add(self, x: FloatArray, weight: CpuWeight, residual: FloatArray) -> FloatArray:
+        out = np.empty_like(residual)
+        _native.linear_add(self._backend, x, weight.packed, residual, out)
+        return out
+
+    def ffn(
+        self,
+        x: FloatArray,
+        norm: FloatArray,
+        eps: float,
+        gate: CpuWeight,
+        up: CpuWeight,
+        down: CpuWeight,
+    ) -> FloatArray:
+        out = np.empty_like(x)
+        _native.ffn(self._backend, x, norm, eps, gate.packed, up.packed, down.packed, out)
+        return out
+
+    def store_kv(
+        self,
+        k: FloatArray,
+        v: FloatArray,
+        norm: FloatArray,
+        eps: float,
+        rope: Rope,
+        cache: KVLayer,
+        batch: Batch,
+    ) -> None:
+        _native.kv_store(
+            self._backend, k, v, norm, eps, rope.cos, rope.sin,
+            cache.k, cache.v, cache.k_scale, cache.v_scale,
+            batch.page_table, batch.row_start, batch.rows, batch.pos_start,
+        )  # fmt: skip
+
+    def attend(
+        self, qg: FloatArray, norm: FloatArray, eps: float, rope: Rope, cache: KVLayer, batch: Batch
+    ) -> FloatArray:
+        out = np.empty((qg.shape[0], qg.shape[1] // 2), np.float32)
+        _native.attend(
+            self._backend, qg, norm, eps, rope.cos, rope.sin,
+            cache.k, cache.v, cache.k_scale, cache.v_scale,
+            batch.page_table, batch.row_start, batch.rows, batch.pos_start, out,
+        )  # fmt: skip
+        return out
+
+    def delta_net(
+        self,
+        qkv: FloatArray,
+        z: FloatArray,
+        beta: FloatArray,
+        alpha: FloatArray,
+        weights: DeltaNetWeights,
+        eps: float,
+        state: RecurrentLayer,
+        batch: Batch,
+    ) -> FloatArray:
+        out = np.empty_like(z)
+        _native.delta_net(
+            self._backend, qkv, z, beta, alpha,
+            weights.conv, weights.a, weights.dt, weights.norm, eps,
+            state.s, state.conv, state.pending_k, state.pending_delta, state.pending_decay,
+            state.pending_u, batch.slots, batch.row_start, batch.rows, batch.fold, batch.final,
+            out,
+        )  # fmt: skip
+        return out
+
+
+def instruction_sets() -> list[str]:
+    """Instruction sets of this build that this processor runs, slowest first."""
+    return _native.isas()
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1

@@ -1,0 +1,66 @@
+"""What the engine asks of anything that guesses tokens ahead.
+
+A drafter sees committed tokens and the trunk's hidden states, and proposes what may follow.  It can
+only cost or save time: verification decides the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headlong.cache.pages import Lease
+from headlong.ops.batch import FloatArray
+
+Guess = Callable[[FloatArray, int], int]
+"""Turns one row of draft logits ``[vocab]`` into a token, for draft number 0, 1, ... of a round;
+it knows the sampler, and the drafts guessed so far in this round."""
+
+
+class DraftTrack:
+    """A drafter's memory of one sequence: hidden states that it has not taken in yet.
+
+    Row ``i`` of ``rows`` belongs to position ``start + i``.
+    """
+
+    __slots__ = ("rows", "start")
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.rows: list[FloatArray] = []
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRequest:
+    """Up to ``length`` (>= 1) tokens are wanted after ``tokens``."""
+
+    track: DraftTrack
+    tokens: Sequence[int]
+    lease: Lease
+    length: int
+    guess: Guess
+
+
+@dataclass(frozen=True, slots=True)
+class DraftTimes:
+    """Seconds of a round's drafting: the first pass, and each chained step after it."""
+
+    first: float
+    chained: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.first + sum(self.chained)
+
+
+class Drafter(Protocol):
+    """Guesses tokens for many sequences at once."""
+
+    def observe(self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
+                ) -> None:
+        """Take note of newly committed rows: ``hidden`` ``[rows, hidden]``, ``tokens`` so far."""
+
+    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[int]], DraftTimes]:
+        """Draft for every request; each list holds at most ``length`` tokens."""

@@ -1,0 +1,101 @@
+"""Drafting with the model's own MTP head.
+
+Hidden states of committed rows wait until they are needed.  The pass that produces a round's first
+draft takes them all in: rows that earlier drafting filled with the head's own guesses are thereby
+repaired with the trunk's true states, at no extra pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Generic
+
+import numpy as np
+
+from headlong.cache.pages import Lease
+from headlong.models.mtp import MTPHead
+from headlong.ops.batch import Batch, FloatArray, Segment
+from headlong.ops.protocol import W
+from headlong.ops.state import KVLayer
+from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack
+
+WAITING_ROWS = 64
+"""Rows that may wait before their keys and values are filled in: few enough that a first draft
+after a long time without drafting stays cheap, many enough that filling costs next to nothing."""
+
+
+class MTPDrafter(Generic[W]):
+    """`Drafter` over an `MTPHead` and its KV cache."""
+
+    def __init__(self, head: MTPHead[W], cache: KVLayer) -> None:
+        self._head = head
+        self._cache = cache
+
+    def observe(
+        self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
+    ) -> None:
+        """Keep the rows; fill in keys and values once enough of them wait."""
+        track.rows.extend(hidden)
+        if len(track.rows) <= WAITING_ROWS:
+            return
+        # The last row stays: its next token may not be known yet, and a draft needs one row.
+        segment = self._segment(track, tokens, lease, len(track.rows) - 1)
+        rows = np.stack(track.rows[:-1])
+        self._head.fill(Batch.of([segment]), rows, self._cache)
+        track.start += len(rows)
+        del track.rows[:-1]
+
+    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[int]], DraftTimes]:
+        """One pass over all waiting rows gives first drafts; single rows chain the others."""
+        began = time.perf_counter()
+        segments = [self._segment(r.track, r.tokens, r.lease, len(r.track.rows)) for r in requests]
+        rows = np.stack([row for r in requests for row in r.track.rows])
+        hidden = self._head.forward(Batch.of(segments), rows, self._cache)
+        for request in requests:
+            request.track.start += len(request.track.rows)
+            request.track.rows.clear()
+        drafts = self._guess(requests, hidden, 0)
+        first = time.perf_counter() - began
+        chained = []
+        active = list(range(len(requests)))
+        for depth in range(1, max(r.length for r in requests)):
+            began = time.perf_counter()
+            kept = [i for i, index in enumerate(active) if requests[index].length > depth]
+            active = [active[i] for i in kept]
+            going = [requests[i] for i in active]
+            batch = Batch.of([self._next(requests[i], drafts[i], depth) for i in active])
+            hidden = self._head.forward(batch, np.ascontiguousarray(hidden[kept]), self._cache)
+            for index, guesses in zip(active, self._guess(going, hidden, depth), strict=True):
+                drafts[index].extend(guesses)
+            chained.append(time.perf_counter() - began)
+        return drafts, DraftTimes(first, tuple(chained))
+
+    def _guess(
+        self, requests: Sequence[DraftRequest], hidden: FloatArray, depth: int
+    ) -> list[list[int]]:
+        logits = self._head.logits(hidden)
+        return [[r.guess(row, depth)] for r, row in zip(requests, logits, strict=True)]
+
+    @staticmethod
+    def _segment(track: DraftTrack, tokens: Sequence[int], lease: Lease, rows: int) -> Segment:
+        """Rows ``start .. start + rows`` of the head, each with the token after it."""
+        following = tokens[track.start + 1 : track.start + 1 + rows]
+        return Segment(
+            slot=lease.slot,
+            start=track.start,
+            tokens=np.array(following, np.int32),
+            pages=lease.reserve(track.start + rows),
+            final=rows,
+        )
+
+    @staticmethod
+    def _next(request: DraftRequest, drafts: list[int], depth: int) -> Segment:
+        position = request.track.start + depth - 1
+        return Segment(
+            slot=request.lease.slot,
+            start=position,
+            tokens=np.array(drafts[-1:], np.int32),
+            pages=request.lease.reserve(position + 1),
+            final=1,
+        )
