@@ -1,7 +1,22 @@
 """GGUF files: open, describe, decode, encode, write."""
 
+from headlong.gguf.dequant import dequantise
+from headlong.gguf.header import TensorInfo
+from headlong.gguf.metadata import Metadata
 from headlong.gguf.quant import quantise
+from headlong.gguf.reader import GGUFFile, open_gguf
 from headlong.gguf.types import DECODABLE, GGMLType, ValueType
 from headlong.gguf.writer import GGUFWriter
 
-__all__ = ["DECODABLE", "GGMLType", "GGUFWriter", "ValueType", "quantise"]
+__all__ = [
+    "DECODABLE",
+    "GGMLType",
+    "GGUFFile",
+    "GGUFWriter",
+    "Metadata",
+    "TensorInfo",
+    "ValueType",
+    "dequantise",
+    "open_gguf",
+    "quantise",
+]

@@ -116,11 +116,10 @@ def _nibbles(quants: Quants) -> Quants:
 
 
 def _nearest(x: Floats, levels: NDArray[np.int8]) -> Bytes:
-    """Index of the nearest level for each element; the lower index on a tie."""
-    order = np.argsort(levels, kind="stable")
-    ordered = levels[order].astype(np.float32)
-    found = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, np.nan_to_num(x), side="left")
-    return order[found].astype(np.uint8)
+    """Index of the nearest level for each element; of equal levels the first index."""
+    ordered, index = np.unique(levels, return_index=True)
+    middles = (ordered[1:].astype(np.float32) + ordered[:-1]) / 2
+    return index[np.searchsorted(middles, np.nan_to_num(x))].astype(np.uint8)
 
 
 # --- Formats without sub-blocks.
