@@ -381,21 +381,24 @@ def _array(key: str, values: Sequence[Any] | NDArray[Any], element: ValueType) -
     if element is ValueType.STRING:
         return b"".join([_scalar(key, value, element) for value in values])
     wanted = np.dtype(element.struct_code)
-    if not len(values):
-        return b""
-    found = np.asarray(values)
-    if element is ValueType.BOOL:
-        fits = found.dtype == np.bool_
-    elif wanted.kind == "f":
-        fits = found.dtype.kind in "fiu"
-    else:
-        limits = np.iinfo(wanted)
-        fits = (
-            found.dtype.kind in "iu"
-            and int(found.min()) >= limits.min
-            and int(found.max()) <= limits.max
-        )
-    if not fits or found.ndim != 1:
+    if len(values) and not _fits(values, wanted, element):
         shown = values[0] if len(values) == 1 else f"{type(values).__name__} of {len(values)}"
         raise GGUFError(f"metadata key {key}: {shown} does not fit {element.name}.")
-    return found.astype(wanted).tobytes()
+    return np.array(values, dtype=wanted).tobytes()
+
+
+def _fits(values: Sequence[Any] | NDArray[Any], wanted: np.dtype[Any], element: ValueType) -> bool:
+    if isinstance(values, np.ndarray):
+        kinds = {values.dtype.type} if values.ndim == 1 else {object}
+    else:
+        kinds = {type(value) for value in values}
+    if element is ValueType.BOOL:
+        return all(issubclass(kind, bool | np.bool_) for kind in kinds)
+    whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
+    if wanted.kind == "f":
+        return whole or all(
+            issubclass(kind, int | float | np.integer | np.floating) and kind is not bool
+            for kind in kinds
+        )
+    limits = np.iinfo(wanted)
+    return whole and int(min(values)) >= limits.min and int(max(values)) <= limits.max
