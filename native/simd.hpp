@@ -38,6 +38,9 @@ static inline f32x16 abs(f32x16 a) { return {_mm512_abs_ps(a.v)}; }
 static inline f32x16 load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+static inline f32x16 splat_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_set1_epi16(int16_t(*p)))};
+}
 static inline void store_f16(uint16_t* p, f32x16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -100,6 +103,10 @@ static inline f32x16 abs(f32x16 a) {
 static inline f32x16 load_f16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
           _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+static inline f32x16 splat_f16(const uint16_t* p) {
+  const __m256 x = _mm256_cvtph_ps(_mm_set1_epi16(int16_t(*p)));
+  return {x, x};
 }
 static inline void store_f16(uint16_t* p, f32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
@@ -223,6 +230,7 @@ static inline f32x16 load_f16(const uint16_t* p) {
   HEADLONG_LANES r.v[i] = widen_f16(p[i]);
   return r;
 }
+static inline f32x16 splat_f16(const uint16_t* p) { return splat(widen_f16(*p)); }
 static inline void store_f16(uint16_t* p, const f32x16& a) {
   HEADLONG_LANES p[i] = narrow_f16(a.v[i]);
 }
@@ -246,7 +254,8 @@ static inline f32x16 round(f32x16 a) {
 static inline f32x16 exp2_int(const f32x16& n) {
   f32x16 r;
   HEADLONG_LANES {
-    const uint32_t bits = uint32_t(int32_t(n.v[i]) + 127) << 23;
+    const float whole = n.v[i] == n.v[i] ? n.v[i] : 0.0f;  // NaN has no integer
+    const uint32_t bits = uint32_t(int32_t(whole) + 127) << 23;
     std::memcpy(&r.v[i], &bits, 4);
   }
   return r;
@@ -273,9 +282,10 @@ static inline float reduce_max(f32x16 a) {
 
 // e^x: 2^n * e^r with n = round(x / ln 2), |r| <= ln2/2, ln 2 in two parts (Cody-Waite), and e^r by
 // its Taylor polynomial of degree 7 (truncation (ln2/2)^8/8! = 5e-9, below half an ulp of 1.0).
-// Clamped to [-87, 88], so that 2^n stays normal.
+// Clamped to [-87, 88], so that 2^n stays normal.  min and max give their second operand where one
+// is NaN: x stands second, so that NaN stays NaN.
 static inline f32x16 exp(f32x16 x) {
-  x = max(min(x, splat(88.0f)), splat(-87.0f));
+  x = max(splat(-87.0f), min(splat(88.0f), x));
   const f32x16 n = round(mul(x, splat(1.44269504088896341f)));
   f32x16 r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
