@@ -21,7 +21,7 @@ from headlong.errors import GGUFError
 from headlong.gguf.header import Header, TensorInfo, parse_header
 from headlong.gguf.metadata import Metadata
 
-__all__ = ["GGUFFile", "open_gguf"]
+__all__ = ["GGUFFile", "TensorInfo", "open_gguf"]
 
 _PART_NAME: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
