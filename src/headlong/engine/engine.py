@@ -24,7 +24,7 @@ from headlong.errors import ContextError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
-from headlong.sampling import Sampler, SamplingParams, TokenHistory
+from headlong.sampling import Sampler, SamplingParams
 from headlong.speculation import (
     Acceptance,
     CostTable,
@@ -133,8 +133,8 @@ class Engine(Generic[W]):
         limit = self._settings.context
         if params.max_tokens is not None:
             limit = min(limit, len(prompt) + params.max_tokens)
-        history = TokenHistory(prompt)
         seed = secrets.randbits(32) if params.seed is None else params.seed
+        sampler = Sampler(params, vocab, seed, self._roles.unused, self._roles.eog, len(prompt))
         sequence = Sequence(
             id=next(self._ids),
             tokens=list(prompt),
@@ -142,8 +142,8 @@ class Engine(Generic[W]):
             params=params,
             limit=limit,
             seed=seed,
-            sampler=Sampler(params, vocab, seed, self._roles.unused, self._roles.eog, len(prompt)),
-            history=history,
+            sampler=sampler,
+            history=sampler.history(prompt),
             acceptance=Acceptance(prior=self._acceptance),
             timing=Timing(submitted=time.perf_counter()),
         )
@@ -178,10 +178,7 @@ class Engine(Generic[W]):
         if self._drafter is None:
             return [0] * len(plan.decode)
         setting = self._settings.draft_length
-        caps = []
-        for s in plan.decode:
-            own = s.params.draft_n_max
-            caps.append(min(setting.n_max if own is None else own, s.room - 1))
+        caps = [setting.cap(s.params.draft_n_max, s.room) for s in plan.decode]
         if isinstance(setting, Fixed):
             return caps
         requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]

@@ -1,0 +1,186 @@
+"""Requests in text on top of the engine: submit, pump, collect.
+
+Several requests may be consumed in any order; whichever asks for more runs a step for all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence as SequenceOf
+from dataclasses import dataclass, field
+from typing import Generic
+
+from headlong.engine.engine import Engine
+from headlong.engine.sequence import FinishReason, Sequence
+from headlong.engine.text import TextStream
+from headlong.ops.protocol import W
+from headlong.sampling import SamplingParams
+from headlong.speculation import SpeculationStats
+from headlong.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a request's time went: tokens and seconds of its prompt and of its answer.
+
+    ``predicted_seconds`` runs from the first token to the last, so ``predicted_per_second``
+    counts one token less than ``predicted``.
+    """
+
+    prompt: int
+    prompt_seconds: float
+    predicted: int
+    predicted_seconds: float
+
+    @property
+    def prompt_per_second(self) -> float:
+        """Prompt tokens read per second; 0 before the first token."""
+        return self.prompt / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
+
+    @property
+    def predicted_per_second(self) -> float:
+        """Tokens per second after the first; 0 with fewer than two tokens."""
+        if self.predicted < 2 or self.predicted_seconds <= 0:
+            return 0.0
+        return (self.predicted - 1) / self.predicted_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished answer.
+
+    ``tokens`` includes the token that ended it; ``stop`` is the stop string that did, if any;
+    ``seed`` repeats it.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+    finish_reason: str
+    stop: str | None
+    seed: int
+    stats: SpeculationStats
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer, as one round produced it.
+
+    ``accepted`` of the ``tokens`` came from accepted drafts.  While the prompt is read, chunks
+    carry no text and ``prompt_done`` grows.  The last chunk has the ``completion``.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    accepted: int
+    prompt_done: int
+    completion: Completion | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """One submitted prompt and what has come of it."""
+
+    sequence: Sequence
+    stream: TextStream
+    text: list[str] = field(default_factory=list)
+    kept: int = 0
+    chunks: deque[Chunk] = field(default_factory=deque)
+    completion: Completion | None = None
+
+
+class Requests(Generic[W]):
+    """Runs requests to completion.  Not safe to use from several threads."""
+
+    def __init__(self, engine: Engine[W], tokenizer: Tokenizer) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._active: dict[int, Request] = {}
+
+    def submit(
+        self, prompt: SequenceOf[int], params: SamplingParams, *, special: bool = False
+    ) -> Request:
+        """Queue token ids; ``special`` writes control tokens out in the text."""
+        stream = TextStream(self._tokenizer, params.stop, special=special)
+        request = Request(self._engine.submit(prompt, params), stream)
+        self._active[request.sequence.id] = request
+        return request
+
+    def chunks(self, request: Request) -> Iterator[Chunk]:
+        """Run until the request ends, yielding what it gains; closing early cancels it."""
+        try:
+            while request.completion is None or request.chunks:
+                while request.chunks:
+                    yield request.chunks.popleft()
+                if request.completion is None:
+                    self._pump()
+        finally:
+            self.cancel(request)
+
+    def finish(self, requests: SequenceOf[Request]) -> list[Completion]:
+        """Run until all of these have ended."""
+        try:
+            while any(r.completion is None for r in requests):
+                self._pump()
+        finally:
+            for request in requests:
+                self.cancel(request)
+        return [r.completion for r in requests if r.completion is not None]
+
+    def cancel(self, request: Request) -> None:
+        """End a request that is still running; harmless for one that is not."""
+        if self._active.pop(request.sequence.id, None) is not None:
+            self._engine.cancel(request.sequence)
+
+    def _pump(self) -> None:
+        for emission in self._engine.step():
+            request = self._active.get(emission.sequence.id)
+            if request is not None:
+                self._take(request, emission.tokens, emission.accepted)
+
+    def _take(self, request: Request, tokens: tuple[int, ...], accepted: int) -> None:
+        sequence = request.sequence
+        piece = request.stream.feed(tokens)
+        tokens = tokens[: piece.tokens]
+        request.kept += len(tokens)
+        text = piece.text
+        if piece.stopped:
+            self._engine.cancel(sequence)
+            sequence.finish = FinishReason.STOP
+        if sequence.finish is not None:
+            text += request.stream.flush()
+        request.text.append(text)
+        if sequence.finish is not None:
+            request.completion = self._complete(request)
+            del self._active[sequence.id]
+        request.chunks.append(
+            Chunk(
+                text=text,
+                tokens=tokens,
+                accepted=min(accepted, len(tokens)),
+                prompt_done=min(sequence.computed, sequence.prompt_length),
+                completion=request.completion,
+            )
+        )
+
+    @staticmethod
+    def _complete(request: Request) -> Completion:
+        sequence, timing = request.sequence, request.sequence.timing
+        start = sequence.prompt_length
+        assert sequence.finish is not None
+        return Completion(
+            text="".join(request.text),
+            tokens=tuple(sequence.tokens[start : start + request.kept]),
+            prompt_tokens=tuple(sequence.tokens[:start]),
+            finish_reason=sequence.finish.value,
+            stop=request.stream.stop,
+            seed=sequence.seed,
+            stats=sequence.stats,
+            timings=Timings(
+                prompt=start,
+                prompt_seconds=timing.first_token - timing.prefill_began,
+                predicted=request.kept,
+                predicted_seconds=timing.last_token - timing.first_token,
+            ),
+        )

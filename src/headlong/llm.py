@@ -1,0 +1,185 @@
+"""The library's front door: load a file, get answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from headlong.cache.memory import Cache
+from headlong.engine.calibrate import measure_costs
+from headlong.engine.engine import Engine, Settings, TokenRoles
+from headlong.engine.load import load_model
+from headlong.engine.requests import Chunk, Completion, Requests
+from headlong.errors import ParameterError
+from headlong.ops.cpu import CpuOps
+from headlong.ops.state import KV_TYPES
+from headlong.progress import Progress, Silent
+from headlong.sampling import MAX_DRAFT, SamplingParams
+from headlong.speculation import Auto, CostTable, DraftLength, SpeculationStats
+from headlong.speculation.mtp import MTPDrafter
+from headlong.tokenizer import Tokenizer
+
+DEFAULT_CONTEXT = 4096
+SPECULATION_TYPES = ("draft-mtp", "none")
+
+Prompt = str | Sequence[int]
+"""Text, or token ids."""
+
+
+class LLM:
+    """A loaded model.
+
+    >>> llm = LLM("model.gguf")
+    >>> llm.generate("def fibonacci(n):", SamplingParams(max_tokens=64)).text
+
+    Args:
+        path: a GGUF file; of a split model, any part.
+        context: positions per sequence; at most what the model was trained for.
+        sequences: how many sequences run at once; others wait.
+        threads: threads that compute (default: the processors this process may use).
+        spec_type: ``"draft-mtp"`` drafts with the file's MTP head where it has one, ``"none"``
+            does not load the head.
+        draft_n_max: draft length: a number, or ``"auto"`` to choose it by measured cost and
+            acceptance, down to 0.  Never changes the text.
+        kv_type: ``"f16"`` or ``"q8_0"``.
+        isa: instruction set, for comparisons (default: the fastest here).
+        prefill_rows: prompt rows per pass.
+        progress: where loading reports itself (default: nowhere).
+
+    Raises `HeadlongError` subclasses with one sentence that names the cause.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        context: int | None = None,
+        sequences: int = 8,
+        threads: int | None = None,
+        spec_type: str = "draft-mtp",
+        draft_n_max: int | str = "auto",
+        kv_type: str = "f16",
+        isa: str | None = None,
+        prefill_rows: int = 256,
+        progress: Progress | None = None,
+    ) -> None:
+        _require("spec_type", spec_type, SPECULATION_TYPES)
+        _require("kv_type", kv_type, KV_TYPES)
+        _require_range("sequences", sequences, 1, 1024)
+        _require_range("prefill_rows", prefill_rows, 1, 8192)
+        draft_length = DraftLength.parse(draft_n_max)
+        progress = progress or Silent()
+        self._ops = CpuOps(threads, isa)
+        model = load_model(Path(path), self._ops, progress, mtp=spec_type != "none")
+        for type_name, (packed, count) in self._ops.reencoded.items():
+            progress.note(f"{count} tensors stored as {type_name} are computed as {packed}")
+        config = model.config
+        self._context = _context(context, config.context)
+        self._model = model
+        self.tokenizer: Tokenizer = model.tokenizer
+        cache = Cache(
+            config,
+            context=self._context,
+            sequences=sequences,
+            kv_type=kv_type,
+            max_draft=MAX_DRAFT,
+            mtp=model.head is not None,
+        )
+        drafter = None
+        if model.head is not None and cache.mtp_kv is not None:
+            drafter = MTPDrafter(model.head, cache.mtp_kv)
+        costs = CostTable()
+        if drafter is not None and isinstance(draft_length, Auto):
+            with progress.stage("costs", 1, "") as stage:
+                costs = measure_costs(model.trunk, drafter, cache)
+                stage.advance(1)
+        unused = (*model.tokenizer.unused_ids, *range(model.tokenizer.size, config.vocab))
+        self._engine = Engine(
+            model.trunk,
+            cache,
+            TokenRoles(eog=frozenset(model.tokenizer.eog_ids), unused=unused),
+            Settings(self._context, draft_length, prefill_rows),
+            drafter,
+            costs,
+        )
+        self._requests = Requests(self._engine, model.tokenizer)
+
+    @property
+    def context(self) -> int:
+        """Positions per sequence."""
+        return self._context
+
+    @property
+    def has_mtp(self) -> bool:
+        """Whether an MTP head is loaded."""
+        return self._model.head is not None
+
+    @property
+    def stats(self) -> SpeculationStats:
+        """Speculation since loading, over all requests."""
+        return self._engine.totals
+
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Completion:
+        """Complete a prompt, given as text or token ids.
+
+        In a text, control tokens such as ``<|im_start|>`` stand for themselves.
+        """
+        return self.batch([prompt], params)[0]
+
+    def batch(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Completion]:
+        """Complete several prompts together; one set of parameters for all, or one for each.
+
+        The answers are those that each prompt would get alone.
+        """
+        each = _params_for(prompts, params)
+        requests = [
+            self._requests.submit(self._encode(prompt), own)
+            for prompt, own in zip(prompts, each, strict=True)
+        ]
+        return self._requests.finish(requests)
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+        """Complete a prompt piece by piece; the last chunk carries the `Completion`.
+
+        Closing the iterator early cancels the request.
+        """
+        request = self._requests.submit(self._encode(prompt), params or SamplingParams())
+        return self._requests.chunks(request)
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+
+
+def _params_for(
+    prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
+) -> Sequence[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * len(prompts)
+    if len(params) != len(prompts):
+        raise ParameterError(f"{len(params)} sampling parameters were given for {len(prompts)} prompts.")
+    return params
+
+
+def _context(wanted: int | None, trained: int) -> int:
+    if wanted is None:
+        return min(DEFAULT_CONTEXT, trained)
+    if not 2 <= wanted <= trained:
+        raise ParameterError(
+            f"context = {wanted} lies outside 2..{trained}, the length the model was trained for."
+        )
+    return wanted
+
+
+def _require(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ParameterError(f"{name} = '{value}' is not one of: {', '.join(known)}.")
+
+
+def _require_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ParameterError(f"{name} = {value} lies outside {low}..{high}.")
