@@ -137,7 +137,7 @@ def test_the_original_opens(folder: Path, original: bytes) -> None:
 
 
 @settings(
-    max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=mutations())
 def test_random_damage(folder: Path, original: bytes, steps: list) -> None:
@@ -160,13 +160,13 @@ def test_every_length_field_replaced_by_every_boundary_value(folder: Path, origi
 
 def test_many_small_things_stay_within_memory(folder: Path) -> None:
     """The densest files that are well formed, and the same with one more claimed than is there."""
-    keys = [u32(f"k{i}", i) for i in range(20_000)]
-    tensors = [tensor(f"t{i}", (1,), offset=32 * i) for i in range(20_000)]
-    empty = array("a", 8, 200_000, text("") * 200_000)
+    keys = [u32(f"k{i}", i) for i in range(6_000)]
+    tensors = [tensor(f"t{i}", (1,), offset=32 * i) for i in range(6_000)]
+    empty = array("a", 8, 60_000, text("") * 60_000)
     assert check(folder / "keys.gguf", gguf_bytes(keys))
-    assert check(folder / "tensors.gguf", gguf_bytes([], tensors, 32 * 20_000))
+    assert check(folder / "tensors.gguf", gguf_bytes([], tensors, 32 * 6_000))
     assert check(folder / "strings.gguf", gguf_bytes([empty]))
-    assert not check(folder / "keys.gguf", gguf_bytes(keys, key_count=20_001))
+    assert not check(folder / "keys.gguf", gguf_bytes(keys, key_count=6_001))
     assert not check(folder / "keys.gguf", gguf_bytes(keys, key_count=1 << 17))
 
 
