@@ -161,7 +161,9 @@ def _params_for(
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * len(prompts)
     if len(params) != len(prompts):
-        raise ParameterError(f"{len(params)} sampling parameters were given for {len(prompts)} prompts.")
+        raise ParameterError(
+            f"{len(params)} sampling parameters were given for {len(prompts)} prompts."
+        )
     return params
 
 

@@ -1,0 +1,1 @@
+"""Memory of running sequences: KV pages, recurrent slots, who holds them."""

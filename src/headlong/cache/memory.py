@@ -34,9 +34,7 @@ def cache_size(config: Qwen35Config, kv_type: str, max_draft: int, *, mtp: bool)
     state = delta.value_heads * delta.key_dim * delta.value_dim
     conv = (delta.taps - 1) * delta.channels
     pending = max_draft * (
-        delta.key_heads * delta.key_dim
-        + delta.value_heads * (delta.value_dim + 1)
-        + delta.channels
+        delta.key_heads * delta.key_dim + delta.value_heads * (delta.value_dim + 1) + delta.channels
     )
     recurrent_layers = sum(config.recurrent)
     return CacheSize(

@@ -1,0 +1,1 @@
+"""Running sequences: load, schedule, step, and text out of tokens."""

@@ -199,9 +199,7 @@ class Engine(Generic[W]):
         """One pass of the trunk over all rows, then the sampler on the rows that predict."""
         began = time.perf_counter()
         segments = [_prompt_segment(s, rows) for s, rows in plan.prefill]
-        segments += [
-            _decode_segment(s, d) for s, d in zip(plan.decode, drafts.tokens, strict=True)
-        ]
+        segments += [_decode_segment(s, d) for s, d in zip(plan.decode, drafts.tokens, strict=True)]
         batch = Batch.of(segments)
         hidden = self._model.forward(batch, self._cache.kv, self._cache.recurrent)
         parts = tuple(
@@ -252,9 +250,7 @@ class Engine(Generic[W]):
         self._account(plan, drafts, verified)
         return emissions
 
-    def _advance(
-        self, sequence: Sequence, verdict: Verdict | None, hidden: FloatArray
-    ) -> Emission:
+    def _advance(self, sequence: Sequence, verdict: Verdict | None, hidden: FloatArray) -> Emission:
         """Append a verdict's tokens up to the first that ends the text."""
         fresh: list[int] = []
         for token in verdict.tokens if verdict else ():

@@ -6,7 +6,8 @@ Several requests may be consumed in any order; whichever asks for more runs a st
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence as SequenceOf
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Generic
 

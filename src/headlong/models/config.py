@@ -144,7 +144,9 @@ def _check(meta: Metadata, arch: str, attention: AttentionShape, delta: DeltaNet
     if attention.heads % attention.kv_heads:
         fail(f"{attention.heads} attention heads do not divide into {attention.kv_heads} KV heads")
     if attention.head_dim % 16 or attention.head_dim > 512:
-        fail(f"{arch}.attention.key_length = {attention.head_dim} is not a multiple of 16 up to 512")
+        fail(
+            f"{arch}.attention.key_length = {attention.head_dim} is not a multiple of 16 up to 512"
+        )
     if attention.rotary % 2 or attention.rotary > attention.head_dim:
         fail(f"{arch}.rope.dimension_count = {attention.rotary} is odd or exceeds the head size")
     if delta.key_dim % 16 or delta.key_dim > 256:

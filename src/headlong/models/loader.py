@@ -17,7 +17,7 @@ from headlong.gguf.reader import GGUFFile, TensorInfo
 from headlong.gguf.types import GGMLType
 from headlong.ops.batch import FloatArray
 from headlong.ops.protocol import Ops, W
-from headlong.progress import Progress, Stage
+from headlong.progress import Stage
 
 
 class FileMatrix:

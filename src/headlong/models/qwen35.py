@@ -29,6 +29,7 @@ class FeedForward(Generic[W]):
 
     @classmethod
     def load(cls, load: Loader[W], block: str, config: Qwen35Config) -> FeedForward[W]:
+        """Pack the tensors of a block whose names begin with ``block``."""
         hidden, ffn = config.hidden, config.ffn
         return cls(
             norm=load.vector(f"{block}.post_attention_norm.weight", hidden),
@@ -56,6 +57,7 @@ class Attention(Generic[W]):
 
     @classmethod
     def load(cls, load: Loader[W], block: str, config: Qwen35Config) -> Attention[W]:
+        """Pack the tensors of a block whose names begin with ``block``."""
         shape, hidden = config.attention, config.hidden
         query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
         return cls(
@@ -107,6 +109,7 @@ class DeltaNet(Generic[W]):
 
     @classmethod
     def load(cls, load: Loader[W], block: str, config: Qwen35Config) -> DeltaNet[W]:
+        """Pack the tensors of a block whose names begin with ``block``."""
         shape, hidden = config.delta, config.hidden
         inner = shape.value_heads * shape.value_dim
         return cls(

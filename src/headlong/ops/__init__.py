@@ -1,0 +1,1 @@
+"""Operations on rows: what a backend must offer, the numpy reference, the native CPU."""

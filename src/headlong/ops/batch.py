@@ -62,9 +62,7 @@ class Batch:
         table = np.zeros((len(segments), width), np.int32)
         for i, segment in enumerate(segments):
             table[i, : segment.pages.size] = segment.pages
-        positions = [
-            np.arange(s.start, s.start + s.tokens.size, dtype=np.int32) for s in segments
-        ]
+        positions = [np.arange(s.start, s.start + s.tokens.size, dtype=np.int32) for s in segments]
         return cls(
             tokens=np.concatenate([s.tokens for s in segments]),
             positions=np.concatenate(positions),

@@ -41,13 +41,20 @@ class RawMatrix(Protocol):
     """A matrix as it lies in the file."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the tensor."""
+
     @property
-    def type(self) -> GGMLType: ...
+    def type(self) -> GGMLType:
+        """Block format of its bytes."""
+
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Outputs."""
+
     @property
-    def cols(self) -> int: ...
+    def cols(self) -> int:
+        """Inputs."""
 
     def read(self, first_row: int, rows: int) -> npt.NDArray[np.uint8]:
         """Bytes of some whole rows."""
