@@ -11,8 +11,10 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
+from headlong.errors import HeadlongError
 from headlong.speculation.acceptance import Acceptance
 from headlong.speculation.costs import CostTable
+from headlong.speculation.limits import MAX_DRAFT
 
 __all__ = ["choose"]
 
@@ -20,6 +22,9 @@ __all__ = ["choose"]
 # in a while goes one deeper: at most every 64 rounds, and so seldom that it costs 1 % at most.
 _PROBE_ROUNDS: Final = 64
 _PROBE_SHARE: Final = 0.01
+# Where even drafts that are always right would not pay, only the costs could prove wrong: then
+# four times as seldom.
+_HOPELESS: Final = 4
 
 
 def choose(
@@ -32,6 +37,9 @@ def choose(
     """
     if not requests:
         return []
+    for _, cap in requests:
+        if not 0 <= cap <= MAX_DRAFT:
+            raise HeadlongError(f"a draft length of {cap} was allowed; it is 0 to {MAX_DRAFT}")
     round_ = _Round([a.survival(cap) for a, cap in requests], costs, context)
     lengths = _ascend(round_)
     probe = _probe(requests, round_, lengths)
@@ -56,10 +64,23 @@ class _Round:
 
     def of(self, lengths: Sequence[int]) -> float:
         """Goodput of these lengths."""
-        tokens = len(lengths) + sum(
+        return self.goodput(self._tokens(lengths), sum(lengths), max(lengths))
+
+    def certain_best(self, lengths: Sequence[int], index: int) -> float:
+        """The best goodput if every further draft of one sequence were right."""
+        now = lengths[index]
+        survival = self.survivals[index]
+        right = survival[now - 1] if now else 1.0
+        tokens, drafted, longest = self._tokens(lengths), sum(lengths), max(lengths)
+        return max(
+            self.goodput(tokens + right * more, drafted + more, max(longest, now + more))
+            for more in range(1, len(survival) - now + 1)
+        )
+
+    def _tokens(self, lengths: Sequence[int]) -> float:
+        return len(lengths) + sum(
             sum(survival[:n]) for survival, n in zip(self.survivals, lengths, strict=True)
         )
-        return self.goodput(tokens, sum(lengths), max(lengths))
 
 
 def _ascend(round_: _Round) -> list[int]:
@@ -103,17 +124,17 @@ def _probe(
     most = 0.0
     for index, (acceptance, cap) in enumerate(requests):
         depth = lengths[index] + 1
-        if depth > cap:
-            continue
-        since = acceptance.rounds_since(depth)
-        if since < _PROBE_ROUNDS and not acceptance.last_accepted(depth):
+        again = depth <= cap and acceptance.last_accepted(depth)
+        if depth > cap or (acceptance.rounds_since(depth) < _PROBE_ROUNDS and not again):
             continue
         lengths[index] += 1
         loss = max(0.0, 1 - round_.of(lengths) / best)
         lengths[index] -= 1
-        run = 1 / max(1 - round_.survivals[index][depth - 1], 1 / _PROBE_ROUNDS)
-        wait = max(_PROBE_ROUNDS, len(requests) * loss * run / _PROBE_SHARE)
-        overdue = 1.0 if acceptance.last_accepted(depth) else since / wait
+        run, rarer = 1 / max(1 - round_.survivals[index][depth - 1], 1 / _PROBE_ROUNDS), 1
+        if round_.certain_best(lengths, index) <= best:
+            again, run, rarer = False, 1.0, _HOPELESS
+        wait = rarer * max(_PROBE_ROUNDS, len(requests) * loss * run / _PROBE_SHARE)
+        overdue = 1.0 if again else acceptance.rounds_since(depth) / wait
         if overdue >= 1 and overdue > most:
             due, most = index, overdue
     return due

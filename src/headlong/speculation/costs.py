@@ -2,8 +2,8 @@
 
 Timings on a shared machine are noisy in one direction: now and then a pass takes far too long. The
 first samples of a row count are therefore reduced to their median, later ones move the estimate by
-a tenth of their relative deviation, and no sample counts as more than three times what was
-expected. A machine that slows down slows for every row count, so part of each deviation goes to
+a tenth of their relative deviation, and none counts as more than 1.3 times what was expected: a
+lasting change is still followed, by 2.6 % a sample. A machine that slows down slows for every row count, so part of each deviation goes to
 all of them: row counts that are not being used keep up with those that are.
 """
 
@@ -23,7 +23,9 @@ _WEIGHT: Final = 0.1
 # The part of it that goes to every other estimate.
 _SHARED_WEIGHT: Final = 0.03
 # A sample beyond this factor of what was expected counts as that much.
-_CLAMP: Final = 3.0
+_CLAMP: Final = 1.3
+# Taking out the cost of context leaves at least this share of a pass.
+_LEAST: Final = 1 / 3
 # Before anything else is known: each row more costs 5 % of a pass, the head's first pass 15 %
 # (one layer of some twenty, a part of the vocabulary, and repair rows).
 _ROW_GROWTH: Final = 0.05
@@ -177,7 +179,7 @@ class _Pass:
         if not self.series.samples:
             return None
         level = self.series.seconds
-        return max(level + slope * (context - self.context), level / _CLAMP)
+        return max(level + slope * (context - self.context), level * _LEAST)
 
     def observe(self, seconds: float, context: int, slope: float) -> float:
         """Takes in a sample and moves towards its context; returns its ratio to the expected."""
@@ -186,51 +188,54 @@ class _Pass:
         step = (context - self.context) * max(_WEIGHT, 1 / self.series.samples)
         if self.series.samples > _SETTLING:
             level = self.series.seconds
-            self.series.seconds = max(level + slope * step, level / _CLAMP)
+            self.series.seconds = max(level + slope * step, level * _LEAST)
         self.context += step
         return ratio
 
     def at_no_context(self, slope: float) -> float:
         """The estimate for a context of 0."""
         level = self.series.seconds
-        return max(level - slope * self.context, level / _CLAMP)
+        return max(level - slope * self.context, level * _LEAST)
 
 
 class _ContextSlope:
     """Least squares for seconds per position of context, within row counts, older rounds fading.
 
     Only differences within one row count are looked at, so the slope is not mistaken for the cost
-    of rows. Until contexts have spread, it stays near 0.
+    of rows. What noise alone could have caused is left out: until contexts have spread, it is 0.
     """
 
     # Half of the weight is gone after 512 passes: long enough for a sequence to grow.
     _FADE: Final = 0.5 ** (1 / 512)
-    # Added to the sum of squares: as much as 8 samples 256 positions away from their mean. With
-    # less spread than that, noise would pass for a slope.
-    _RIDGE: Final = 8 * 256.0**2
 
-    __slots__ = ("_groups", "_xx", "_xy")
+    __slots__ = ("_groups", "_weight", "_xx", "_xy", "_yy")
 
     def __init__(self) -> None:
         self._groups: dict[int, tuple[float, float, float]] = {}  # weight, mean x, mean y
-        self._xx = 0.0
-        self._xy = 0.0
+        self._weight = self._xx = self._xy = self._yy = 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds per position; never negative."""
-        return max(0.0, self._xy / (self._xx + self._RIDGE))
+        """Seconds per position: the slope less two standard errors, never negative."""
+        freedom = self._weight - len(self._groups) - 1
+        if self._xx <= 0 or freedom <= 0:
+            return 0.0
+        slope = self._xy / self._xx
+        unexplained = max(0.0, self._yy - slope * self._xy)
+        return max(0.0, slope - 2 * math.sqrt(unexplained / freedom / self._xx))
 
     def observe(self, rows: int, seconds: float, context: int) -> None:
         """Takes in one pass (the running form of the sums, after Welford 1962)."""
         weight, mean_x, mean_y = self._groups.get(rows, (0.0, 0.0, 0.0))
         weight = weight * self._FADE + 1
-        dx = context - mean_x
+        dx, dy = context - mean_x, seconds - mean_y
         mean_x += dx / weight
-        self._xx = self._xx * self._FADE + dx * (context - mean_x)
-        self._xy = self._xy * self._FADE + (seconds - mean_y) * (context - mean_x)
-        mean_y += (seconds - mean_y) / weight
+        mean_y += dy / weight
         self._groups[rows] = (weight, mean_x, mean_y)
+        self._weight = self._weight * self._FADE + 1
+        self._xx = self._xx * self._FADE + dx * (context - mean_x)
+        self._xy = self._xy * self._FADE + dx * (seconds - mean_y)
+        self._yy = self._yy * self._FADE + dy * (seconds - mean_y)
 
 
 class _Curve:
