@@ -6,13 +6,11 @@ Nothing here can change the text: a draft is kept only where it equals what the 
 from headlong.speculation.acceptance import Acceptance
 from headlong.speculation.controller import choose
 from headlong.speculation.costs import CostTable
-from headlong.speculation.limits import MAX_DRAFT
 from headlong.speculation.setting import Auto, DraftLength, Fixed
 from headlong.speculation.stats import SpeculationStats
 from headlong.speculation.verify import Verdict, verify
 
 __all__ = [
-    "MAX_DRAFT",
     "Acceptance",
     "Auto",
     "CostTable",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headlong.speculation.limits import MAX_DRAFT
+from headlong.sampling import MAX_DRAFT
 
 __all__ = ["Acceptance"]
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from headlong.errors import HeadlongError
+from headlong.sampling import MAX_DRAFT
 from headlong.speculation.acceptance import Acceptance
 from headlong.speculation.costs import CostTable
-from headlong.speculation.limits import MAX_DRAFT
 
 __all__ = ["choose"]
 

@@ -3,8 +3,8 @@
 Timings on a shared machine are noisy in one direction: now and then a pass takes far too long. The
 first samples of a row count are therefore reduced to their median, later ones move the estimate by
 a tenth of their relative deviation, and none counts as more than 1.3 times what was expected: a
-lasting change is still followed, by 2.6 % a sample. A machine that slows down slows for every row count, so part of each deviation goes to
-all of them: row counts that are not being used keep up with those that are.
+lasting change is still followed, by 2.6 % a sample. A machine that slows down slows for every row
+count, so part of each deviation goes to all estimates: those that are not being used keep up.
 """
 
 import math

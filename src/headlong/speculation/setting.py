@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from headlong.errors import ParameterError
-from headlong.speculation.limits import MAX_DRAFT
+from headlong.sampling import MAX_DRAFT
 
 __all__ = ["Auto", "DraftLength", "Fixed"]
 

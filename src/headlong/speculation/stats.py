@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from headlong.errors import HeadlongError
-from headlong.speculation.limits import MAX_DRAFT
+from headlong.sampling import MAX_DRAFT
 
 __all__ = ["SpeculationStats"]
 
