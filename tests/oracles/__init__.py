@@ -1,0 +1,1 @@
+"""Someone else's answers: llama.cpp and transformers, run on the files our engine runs."""
