@@ -1,0 +1,1 @@
+"""How the bundled model was trained: corpus, model, optimiser, run, evaluation."""
