@@ -8,7 +8,7 @@ import pytest
 
 import gguf
 from headlong.errors import GGUFError, UnsupportedError
-from headlong.gguf import GGMLType, GGUFWriter, ValueType, quantise
+from headlong.gguf import GGMLType, GGUFWriter, ValueType, open_gguf, quantise
 
 
 def rows(count: int, cols: int, seed: int = 0) -> np.ndarray:
@@ -192,3 +192,42 @@ def test_tensors_are_checked(tmp_path: Path) -> None:
         writer.add_tensor("t", np.ones(4, np.int64))
     with pytest.raises(UnsupportedError, match="tensor t: there is no encoder for IQ2_XXS"):
         writer.add_tensor("t", rows(1, 256), GGMLType.IQ2_XXS)
+
+
+def test_metadata_can_be_copied_from_another_file(tmp_path: Path) -> None:
+    first = GGUFWriter(tmp_path / "a.gguf", alignment=64)
+    first.add_string("general.architecture", "qwen35")
+    first.add_uint16("split.count", 1)
+    first.add_uint32("qwen35.block_count", 24)
+    first.add_strings("tokenizer.ggml.tokens", ["a", "b"])
+    first.write()
+    with open_gguf(tmp_path / "a.gguf") as source:
+        second = GGUFWriter(tmp_path / "b.gguf")
+        second.copy_metadata(source.metadata, leave_out={"qwen35.block_count"})
+        second.add_uint32("qwen35.block_count", 25)
+        with pytest.raises(GGUFError, match=r"general\.architecture is added twice"):
+            second.copy_metadata(source.metadata)
+    second.write()
+    with open_gguf(tmp_path / "b.gguf") as copy:
+        assert list(copy.metadata) == [
+            "general.architecture",
+            "tokenizer.ggml.tokens",
+            "qwen35.block_count",
+        ]
+        assert copy.metadata.require("qwen35.block_count", int) == 25
+        assert copy.metadata.strings("tokenizer.ggml.tokens") == ["a", "b"]
+        assert copy.alignment == 32
+
+
+def test_arrays_of_numpy_values_are_written(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "m.gguf")
+    writer.add_ints("bytes", np.array([1, 255], np.int64), ValueType.UINT8)
+    writer.add_array("flags", np.array([True, False]), ValueType.BOOL)
+    writer.add_floats("mixed", [1, 0.5, np.float32(2)])
+    with pytest.raises(GGUFError, match="metadata key two: ndarray of 2 does not fit INT32"):
+        writer.add_ints("two", np.zeros((2, 2), np.int32))
+    writer.write()
+    with open_gguf(tmp_path / "m.gguf") as file:
+        assert file.metadata.ints("bytes") == [1, 255]
+        assert file.metadata.bools("flags") == [True, False]
+        assert file.metadata.floats("mixed") == [1.0, 0.5, 2.0]

@@ -140,6 +140,8 @@ def test_json_holds_every_field(tmp_path: Path) -> None:
     read = json.loads(to_json(found))
     assert read["mtp"]["state"] == "present"
     assert read["sizes"]["blocks"]["hidden"] == 32
+    assert read["sizes"]["layers"] == 4
+    assert (read["sizes"]["delta_layers"], read["sizes"]["attention_layers"]) == (3, 1)
     assert read["types"][0]["type"] in ("Q8_0", "F32")
     assert found.memory is not None
     assert read["memory"]["total"] == found.memory.total

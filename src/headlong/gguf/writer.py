@@ -9,7 +9,7 @@ so that a copy of a large file does not have to fit into memory.
 import os
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headlong.errors import GGUFError, UnsupportedError
+from headlong.gguf.metadata import Metadata
 from headlong.gguf.quant import quantise
 from headlong.gguf.types import GGMLType, ValueType
 
@@ -108,6 +109,23 @@ class GGUFWriter:
         if key in self._values:
             raise GGUFError(f"{self.path}: metadata key {key} is added twice.")
         self._values[key] = struct.pack("<I", type) + encoded
+
+    def copy_metadata(self, source: Metadata, *, leave_out: Collection[str] = ()) -> None:
+        """Add another file's keys with their values as they are encoded there, in order.
+
+        Keys about the other file's layout (`general.alignment`, `split.*`) are not copied.
+
+        Args:
+            source: metadata of an open file.
+            leave_out: keys that are not wanted, or will be added with another value.
+
+        Raises:
+            GGUFError: a key is there already.
+        """
+        for key in source:
+            if key == _ALIGNMENT_KEY or key.startswith("split.") or key in leave_out:
+                continue
+            self.add_encoded(key, *source.encoded(key))
 
     def add_uint8(self, key: str, value: int) -> None:
         """Add an unsigned 8-bit integer; see `add`."""

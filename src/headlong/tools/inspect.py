@@ -129,8 +129,19 @@ def describe(path: str | os.PathLike[str], context: int) -> Description:
 
 
 def to_json(description: Description) -> str:
-    """The description as indented JSON, with the field names of the dataclasses."""
-    return json.dumps(asdict(description), indent=2, ensure_ascii=False)
+    """The description as indented JSON, with the field names of the dataclasses.
+
+    `sizes` also gets the number of layers of each kind, which readers would have to count.
+    """
+    fields = asdict(description)
+    sizes = description.sizes
+    if sizes is not None:
+        fields["sizes"] |= {
+            "layers": sizes.layers,
+            "delta_layers": sizes.delta_layers,
+            "attention_layers": sizes.attention_layers,
+        }
+    return json.dumps(fields, indent=2, ensure_ascii=False)
 
 
 class _Inspection:
