@@ -1,7 +1,83 @@
+// The table of linear kernels, and products of whole row groups with whole chunks of rows.
 #include "linear.hpp"
-#include "simd.hpp"
+
+#include "activations.hpp"
+#include "pack.hpp"
+#include "products.hpp"
 
 namespace headlong::HEADLONG_ISA {
+
+static GroupProduct product_of(PackType type, int rows) {
+  if (kTypeInfo[type].floating) return float_product(type, rows);
+  return kTypeInfo[type].super.low ? super_product(type, rows) : block_product(type, rows);
+}
+
+// The rows of chunk `first` / kChunk in the form that `type` reads.
+static const void* chunk_of(const Activations& x, PackType type, int first) {
+  if (kTypeInfo[type].floating) return x.floats + size_t(first) * x.cols;
+  return x.quantised + size_t(first) * superblocks(x.cols) * activation::kWords;
+}
+
+// Lanes of group g that are rows of the matrix.
+static int lanes_of(const Groups& w, int group) {
+  const int left = w.rows - group * kLanes;
+  return left < kLanes ? left : kLanes;
+}
+
+// A chunk of rows stays in L1 or L2 while the groups stream past it; the caller bounds the groups
+// so that they stay in L2 from one chunk to the next.
+static void multiply_groups(const Groups& w, const Activations& x, const float* residual,
+                            float* out, ptrdiff_t stride) {
+  const size_t bytes = group_bytes(w.type, w.cols);
+  for (int first = 0; first < x.rows; first += kChunk) {
+    const int n = x.rows - first < kChunk ? x.rows - first : kChunk;
+    const GroupProduct product = product_of(w.type, n);
+    const void* rows = chunk_of(x, w.type, first);
+    for (int g = w.first; g < w.first + w.count; ++g) {
+      alignas(64) float sums[kChunk][kLanes];
+      product(w.data + size_t(g) * bytes, w.cols, rows, sums);
+      const int lanes = lanes_of(w, g);
+      for (int i = 0; i < n; ++i) {
+        const ptrdiff_t at = (first + i) * stride + ptrdiff_t(g) * kLanes;
+        if (lanes == kLanes) {
+          const f32x16 y = load(sums[i]);
+          store(out + at, residual ? add(load(residual + at), y) : y);
+        } else {
+          for (int r = 0; r < lanes; ++r)
+            out[at + r] = residual ? residual[at + r] + sums[i][r] : sums[i][r];
+        }
+      }
+    }
+  }
+}
+
+static void multiply_gated_groups(const Groups& gate, const Groups& up, const Activations& x,
+                                  float* out, ptrdiff_t stride) {
+  const size_t gate_bytes = group_bytes(gate.type, gate.cols);
+  const size_t up_bytes = group_bytes(up.type, up.cols);
+  for (int first = 0; first < x.rows; first += kChunk) {
+    const int n = x.rows - first < kChunk ? x.rows - first : kChunk;
+    const GroupProduct gate_product = product_of(gate.type, n), up_product = product_of(up.type, n);
+    const void* gate_rows = chunk_of(x, gate.type, first);
+    const void* up_rows = chunk_of(x, up.type, first);
+    for (int g = gate.first; g < gate.first + gate.count; ++g) {
+      alignas(64) float a[kChunk][kLanes], b[kChunk][kLanes];
+      gate_product(gate.data + size_t(g) * gate_bytes, gate.cols, gate_rows, a);
+      up_product(up.data + size_t(g) * up_bytes, up.cols, up_rows, b);
+      const int lanes = lanes_of(gate, g);
+      for (int i = 0; i < n; ++i) {
+        store(a[i], mul(silu(load(a[i])), load(b[i])));
+        std::memcpy(out + (first + i) * stride + ptrdiff_t(g) * kLanes, a[i],
+                    size_t(lanes) * sizeof(float));
+      }
+    }
+  }
+}
+
 extern const LinearKernels linear_kernels;
-const LinearKernels linear_kernels{};
+const LinearKernels linear_kernels{
+    kChunk, rms_norm_rows, prepare_rows, multiply_groups, multiply_gated_groups, argmax_row,
+    pack_group, unpack_row,
+};
+
 }  // namespace headlong::HEADLONG_ISA

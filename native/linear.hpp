@@ -1,4 +1,67 @@
+// Kernels of matrix products, norms and the packed weight layout, as one table per instruction set.
 #pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "layout.hpp"
+
 namespace headlong {
-struct LinearKernels {};
+
+// Activation rows in the form the kernels read.  Rows lie in chunks of up to `chunk_rows` rows; the
+// last chunk may hold fewer.  `quantised` (activation:: words) and `floats` ([cols][rows of the
+// chunk]) are two forms of the same rows; a matrix reads the one its type needs.
+struct Activations {
+  int rows, cols;
+  int32_t* quantised;
+  float* floats;
+};
+
+// Weights of consecutive row groups of one packed matrix.
+struct Groups {
+  PackType type;
+  int cols;
+  int rows;  // of the matrix: the last group may be partly padding
+  int first, count;
+  const uint8_t* data;  // of group 0
+};
+
+struct LinearKernels {
+  int chunk_rows;  // activation rows that a kernel multiplies at a time
+
+  // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, rows of `cols` floats.
+  void (*rms_norm)(const float* x, int rows, int cols, const float* weight, float eps, float* out);
+
+  // Fills rows [first, first + rows) of `to`, first a multiple of chunk_rows, from x (row r at
+  // x + r * cols), normalised by rms_norm where norm is not null.  A null form of `to` is skipped.
+  void (*prepare)(const float* x, const float* norm, float eps, const Activations& to, int first,
+                  int rows);
+
+  // out[t][row] = (residual ? residual[t][row] : 0) + sum over k of x[t][k] * w[row][k], for the
+  // rows of the groups; t-th row of out and residual at t * stride.
+  void (*multiply)(const Groups& w, const Activations& x, const float* residual, float* out,
+                   ptrdiff_t stride);
+
+  // out[t][row] = silu(gate . x) * (up . x); gate and up name the same groups of two matrices.
+  void (*multiply_gated)(const Groups& gate, const Groups& up, const Activations& x, float* out,
+                         ptrdiff_t stride);
+
+  // Largest value and the lowest index that holds it; NaN never wins (index 0 and NaN where there
+  // is nothing else).
+  void (*argmax)(const float* x, int n, int32_t* index, float* value);
+
+  // Packs one group from `rows` (1..16) rows of GGUF blocks; missing rows become zero.  `source` is
+  // the ggml type id of the rows.
+  void (*pack)(int source, const uint8_t* raw, size_t row_bytes, int rows, int cols, uint8_t* to);
+
+  // Dequantises one row of a group, exactly as GGUF defines the type.
+  void (*unpack)(PackType type, const uint8_t* group, int lane, int cols, float* to);
+};
+
+// The packed type of a ggml type id, or -1; and the bytes of a row of that type in a file.
+int pack_type_of(int source);
+const char* source_name(int source);
+size_t source_row_bytes(int source, int cols);
+int source_cols_multiple(int source);
+
 }  // namespace headlong

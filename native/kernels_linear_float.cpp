@@ -1,0 +1,76 @@
+// Products with weights stored as floats, activations as they are.
+#include "products.hpp"
+
+namespace headlong::HEADLONG_ISA {
+
+struct WeightF32 {
+  static constexpr int kBytes = 64;  // of one column of a group
+  template <int P>
+  HEADLONG_INLINE F load(const uint8_t* p) {
+    return load_single<P>(p);
+  }
+};
+struct WeightF16 {
+  static constexpr int kBytes = 32;
+  template <int P>
+  HEADLONG_INLINE F load(const uint8_t* p) {
+    return load_half<P>(p);
+  }
+};
+struct WeightBF16 {
+  static constexpr int kBytes = 32;
+  template <int P>
+  HEADLONG_INLINE F load(const uint8_t* p) {
+    return load_bfloat<P>(p);
+  }
+};
+
+// Two sums per row: with a latency of 4 cycles one row reads 32 bytes of weights per cycle, more
+// than any memory gives; and at 8 rows the 16 sums still fit the registers.
+template <class Q, int N, int P>
+HEADLONG_INLINE void float_part(const uint8_t* w, int cols, const float* x,
+                                float (*sums)[kLanes]) {
+  F even[N], odd[N];
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) even[i] = odd[i] = zero_float();
+  int k = 0;
+  for (; k + 1 < cols; k += 2, w += 2 * Q::kBytes, x += 2 * N) {
+    const F w0 = Q::template load<P>(w);
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i), even[i]);
+    const F w1 = Q::template load<P>(w + Q::kBytes);
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) odd[i] = fused(w1, broadcast(x + N + i), odd[i]);
+  }
+  if (k < cols) {
+    const F w0 = Q::template load<P>(w);
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i), even[i]);
+  }
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], add_float(even[i], odd[i]));
+}
+
+template <class Q, int N>
+static void float_group(const uint8_t* group, int cols, const void* rows,
+                        float (*sums)[kLanes]) {
+  const float* x = static_cast<const float*>(rows);
+  float_part<Q, N, 0>(group, cols, x, sums);
+  if constexpr (kParts == 2) float_part<Q, N, 1>(group, cols, x, sums);
+}
+
+template <class Q>
+static GroupProduct instance(int rows) {
+  return for_rows(rows, []<int N>(Rows<N>) -> GroupProduct { return float_group<Q, N>; });
+}
+
+GroupProduct float_product(PackType type, int rows) {
+  switch (type) {
+    case kF32: return instance<WeightF32>(rows);
+    case kF16: return instance<WeightF16>(rows);
+    case kBF16: return instance<WeightBF16>(rows);
+    default: return nullptr;
+  }
+}
+
+}  // namespace headlong::HEADLONG_ISA

@@ -1,0 +1,165 @@
+// From the packed layout back to one row of floats, by the formulas of the GGUF types: embeddings
+// are looked up in the same matrix that the output head multiplies by.
+#include <cstring>
+
+#include "pack.hpp"
+#include "simd.hpp"
+
+namespace headlong::HEADLONG_ISA {
+
+static float half_at(const uint8_t* p) {
+  uint16_t h[16] = {};
+  float f[16];
+  std::memcpy(h, p, 2);
+  store(f, load_f16(h));
+  return f[0];
+}
+static float bfloat_at(const uint8_t* p) {
+  uint32_t bits = uint32_t(p[0]) << 16 | uint32_t(p[1]) << 24;
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+static inline uint32_t lane_word(const uint8_t* plane, int quad, int lane) {
+  uint32_t w;
+  std::memcpy(&w, plane + quad * 64 + lane * 4, 4);
+  return w;
+}
+static inline int byte_of(uint32_t word, int i) { return int(word >> (8 * i) & 255u); }
+
+constexpr int8_t kNonlinearValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                         1,    13,   25,  38,  53,  69,  89,  113};
+constexpr int8_t kE2M1Values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+static float e8m0_half(uint8_t e) {  // 2^(e - 128)
+  const uint32_t bits = e < 2 ? 0x00200000u << e : uint32_t(e - 1) << 23;
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+
+// 4 bits of column c of block b, and the fifth bit
+static int nibble(const uint8_t* low, int b, int c, int lane) {
+  const int byte = byte_of(lane_word(low, b * 4 + c % 16 / 4, lane), c % 4);
+  return c < 16 ? byte & 15 : byte >> 4;
+}
+static int fifth_bit(const uint8_t* high, int b, int c, int lane) {
+  return byte_of(lane_word(high, b, lane), c % 4) >> (c / 4) & 1;
+}
+
+static void unpack_blocks(PackType type, const uint8_t* tile, int blocks, int lane, float* to) {
+  const BlockBytes& bytes = kTypeInfo[type].block;
+  const uint8_t* high = tile + to_line(size_t(bytes.scale) * blocks);
+  const uint8_t* low = high + size_t(bytes.high) * blocks;
+  for (int b = 0; b < blocks; ++b) {
+    const float d = type == kMXFP4 ? e8m0_half(tile[b * 16 + lane])
+                                   : half_at(tile + b * 32 + lane * 2);
+    const float m = bytes.scale == 64 ? half_at(tile + (blocks + b) * 32 + lane * 2) : 0.0f;
+    for (int c = 0; c < kBlock; ++c) {
+      int q = 0;
+      switch (type) {
+        case kQ8_0: q = byte_of(lane_word(low, b * 8 + c / 4, lane), c % 4) - 128; break;
+        case kQ4_0: q = nibble(low, b, c, lane) - 8; break;
+        case kQ4_1: q = nibble(low, b, c, lane); break;
+        case kQ5_0: q = (nibble(low, b, c, lane) | fifth_bit(high, b, c, lane) << 4) - 16; break;
+        case kQ5_1: q = nibble(low, b, c, lane) | fifth_bit(high, b, c, lane) << 4; break;
+        case kIQ4_NL: q = kNonlinearValues[nibble(low, b, c, lane)]; break;
+        default: q = kE2M1Values[nibble(low, b, c, lane)]; break;
+      }
+      *to++ = bytes.scale == 64 ? d * float(q) + m : d * float(q);
+    }
+  }
+}
+
+// Q4_K, Q5_K: d * scale * q - dmin * minimum
+static void unpack_six_bit(PackType type, const uint8_t* tile, int lane, float* to) {
+  const uint32_t x = lane_word(tile, 0, lane), y = lane_word(tile, 1, lane);
+  const uint32_t z = lane_word(tile, 2, lane);
+  const float d = half_at(tile + 192 + lane * 2), dmin = half_at(tile + 224 + lane * 2);
+  const uint8_t* low = tile + (type == kQ4_K ? 256 : 768);
+  for (int b = 0; b < 8; ++b) {
+    const int half = b % 2 * 16;
+    const uint32_t mins = (b < 4 ? x : y) >> half, zh = z >> half;
+    const uint32_t minimum = mins >> (b % 4 / 2 * 6) & 63;
+    const uint32_t scale =
+        b < 4 ? zh >> (b / 2 * 6) & 63
+              : ((b < 6 ? x : y) >> (half + 12) & 15) | (zh >> (b < 6 ? 12 : 14) & 3) << 4;
+    const float d1 = d * float(scale), m1 = dmin * float(minimum);
+    for (int c = 0; c < kBlock; ++c) {
+      const int byte = byte_of(lane_word(low, b / 2 * 8 + c / 4, lane), c % 4);
+      int q = b % 2 ? byte >> 4 : byte & 15;
+      if (type == kQ5_K)
+        q |= (byte_of(lane_word(tile + 256, c / 4, lane), c % 4) >> b & 1) << 4;
+      *to++ = d1 * float(q) - m1;
+    }
+  }
+}
+
+static void unpack_q6_k(const uint8_t* tile, float d, int lane, float* to) {
+  for (int b = 0; b < 16; ++b) {
+    const int half = b / 8, j = b % 8 / 2;
+    const float scaled = d * float(int8_t(tile[b * 16 + lane]));
+    for (int c = 0; c < 16; ++c) {
+      const int l = b % 2 * 4 + c / 4;
+      const int low = byte_of(lane_word(tile + 1280, half * 16 + j % 2 * 8 + l, lane), c % 4);
+      const int high = byte_of(lane_word(tile + 256, half * 8 + l, lane), c % 4);
+      const int q = (j < 2 ? low & 15 : low >> 4) | (high >> (2 * j) & 3) << 4;
+      *to++ = scaled * float(q - 32);
+    }
+  }
+}
+
+static void unpack_q2_k(const uint8_t* tile, int lane, float* to) {
+  const float d = half_at(tile + 256 + lane * 2), dmin = half_at(tile + 288 + lane * 2);
+  for (int b = 0; b < 16; ++b) {
+    const uint8_t both = tile[b / 2 * 32 + lane * 2 + b % 2];
+    const float d1 = d * float(both & 15), m1 = dmin * float(both >> 4);
+    for (int c = 0; c < 16; ++c) {
+      const int byte =
+          byte_of(lane_word(tile + 320, b / 8 * 8 + b % 2 * 4 + c / 4, lane), c % 4);
+      *to++ = d1 * float(byte >> (b % 8 / 2 * 2) & 3) - m1;
+    }
+  }
+}
+
+static void unpack_iq4_xs(const uint8_t* tile, int lane, float* to) {
+  const float d = half_at(tile + 96 + lane * 2);
+  const uint32_t lows = lane_word(tile, 0, lane);
+  const uint32_t highs = uint32_t(tile[64 + lane * 2]) | uint32_t(tile[65 + lane * 2]) << 8;
+  for (int b = 0; b < 8; ++b) {
+    const uint32_t scale = (lows >> (4 * b) & 15) | (highs >> (2 * b) & 3) << 4;
+    const float scaled = d * float(int(scale) - 32);
+    for (int c = 0; c < kBlock; ++c)
+      *to++ = scaled * float(kNonlinearValues[nibble(tile + 128, b, c, lane)]);
+  }
+}
+
+void unpack_row(PackType type, const uint8_t* group, int lane, int cols, float* to) {
+  const TypeInfo& info = kTypeInfo[type];
+  if (info.floating) {
+    for (int k = 0; k < cols; ++k) {
+      const size_t at = size_t(k) * kLanes + size_t(lane);
+      if (type == kF32) std::memcpy(to + k, group + at * 4, 4);
+      else to[k] = type == kF16 ? half_at(group + at * 2) : bfloat_at(group + at * 2);
+    }
+    return;
+  }
+  const uint8_t* tile = group + (info.super.low ? head_bytes(info.super, cols) : 0);
+  for (int sb = 0; sb < superblocks(cols); ++sb, to += kSuperblock) {
+    if (!info.super.low) {
+      const int blocks = blocks_in(cols, sb);
+      unpack_blocks(type, tile, blocks, lane, to);
+      tile += block_superblock_bytes(info.block, blocks);
+      continue;
+    }
+    switch (type) {
+      case kQ6_K: unpack_q6_k(tile, half_at(group + sb * 32 + lane * 2), lane, to); break;
+      case kQ2_K: unpack_q2_k(tile, lane, to); break;
+      case kIQ4_XS: unpack_iq4_xs(tile, lane, to); break;
+      default: unpack_six_bit(type, tile, lane, to); break;
+    }
+    tile += super_bytes(info.super);
+  }
+}
+
+}  // namespace headlong::HEADLONG_ISA

@@ -1,0 +1,135 @@
+// The inner kernels: one group of 16 weight rows times up to kChunk activation rows.
+//
+// The order of every float operation is given by the columns alone, so a row's result does not
+// depend on the rows beside it.  Per activation row and lane:
+//   32-column types   t = 0;  for each block: t = fma(d, float(sum), t), then with a minimum
+//                     t = fma(m, float(column sum), t);  per superblock: acc = fma(dA, t, acc)
+//   256-column types  x = d * float(sum), then with minima x = x - dmin * float(minima) fused;
+//                     acc = fma(dA, x, acc)
+//   floats            two sums, even and odd columns, each by fma in order; result even + odd
+#pragma once
+
+#include "lanes.hpp"
+
+namespace headlong::HEADLONG_ISA {
+
+// sums[i][lane] for the N rows of a chunk; `rows` are their activations in the form of the type.
+using GroupProduct = void (*)(const uint8_t* group, int cols, const void* rows,
+                              float (*sums)[kLanes]);
+GroupProduct float_product(PackType type, int rows);
+GroupProduct block_product(PackType type, int rows);
+GroupProduct super_product(PackType type, int rows);
+
+// Calls make(Rows<N>) for N = rows, 1..kChunk, and returns its result.
+template <int N>
+struct Rows {};
+template <class Make>
+HEADLONG_INLINE GroupProduct for_rows(int rows, Make make) {
+  switch (rows) {
+    case 1: return make(Rows<1>{});
+    case 2: return make(Rows<2>{});
+    case 3: return make(Rows<3>{});
+    case 4: return make(Rows<4>{});
+    default: break;
+  }
+  if constexpr (kChunk == 8) {
+    switch (rows) {
+      case 5: return make(Rows<5>{});
+      case 6: return make(Rows<6>{});
+      case 7: return make(Rows<7>{});
+      case 8: return make(Rows<8>{});
+      default: break;
+    }
+  }
+  return nullptr;
+}
+
+template <class Q, int N, int P>
+HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a,
+                                   float (*sums)[kLanes]) {
+  F acc[N];
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) acc[i] = zero_float();
+  for (int sb = 0; sb < superblocks(cols); ++sb, a += activation::kWords * N) {
+    const auto tile = Q::tile(group, cols, sb);
+    F t[N];
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) t[i] = zero_float();
+    for (int b = 0; b < tile.blocks; ++b) {
+      V sum[N];
+      block_sums<Q, P, N>(tile, b, a, sum, Unit{});
+      const F d = Q::template scale<P>(tile, b);
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
+      if constexpr (Q::kMinimum) {
+        const F m = Q::template minimum<P>(tile, b);
+        HEADLONG_UNROLL
+        for (int i = 0; i < N; ++i)
+          t[i] = fused(m, broadcast(a + (activation::kSum32 + b) * N + i), t[i]);
+      }
+    }
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i)
+      acc[i] = fused(broadcast(a + activation::kScale * N + i), t[i], acc[i]);
+  }
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
+}
+
+template <class Q, int N, int P>
+HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a,
+                                   float (*sums)[kLanes]) {
+  constexpr SuperBytes bytes = kTypeInfo[Q::kType].super;
+  const uint8_t* tile = group + head_bytes(bytes, cols);
+  F acc[N];
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) acc[i] = zero_float();
+  for (int sb = 0; sb < cols / kSuperblock;
+       ++sb, tile += super_bytes(bytes), a += activation::kWords * N) {
+    V total[N];
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) total[i] = zero_int();
+    HEADLONG_UNROLL
+    for (int b = 0; b < Q::kBlocks; ++b)
+      block_sums<Q, P, N>(tile, b, a, total, make_scale(Q::template scale<P>(tile, b)));
+    const F d = Q::template d<P>(group, tile, sb);
+    F x[N];
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) x[i] = multiply(d, to_float(total[i]));
+    if constexpr (Q::kMinPairs > 0) {
+      V minima[N];
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i) minima[i] = zero_int();
+      HEADLONG_UNROLL
+      for (int j = 0; j < Q::kMinPairs; ++j) {
+        const V pair = Q::template min_pair<P>(tile, j);
+        HEADLONG_UNROLL
+        for (int i = 0; i < N; ++i) minima[i] = dot2(minima[i], pair, a + (Q::kPairs + j) * N + i);
+      }
+      const F dmin = Q::template dmin<P>(tile);
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i) x[i] = fused_minus(dmin, to_float(minima[i]), x[i]);
+    }
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i)
+      acc[i] = fused(broadcast(a + activation::kScale * N + i), x[i], acc[i]);
+  }
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
+}
+
+template <class Q, int N>
+void block_group(const uint8_t* group, int cols, const void* rows, float (*sums)[kLanes]) {
+  const int32_t* a = static_cast<const int32_t*>(rows);
+  block_part<Q, N, 0>(group, cols, a, sums);
+  if constexpr (kParts == 2) block_part<Q, N, 1>(group, cols, a, sums);
+}
+
+template <class Q, int N>
+void super_group(const uint8_t* group, int cols, const void* rows, float (*sums)[kLanes]) {
+  const int32_t* a = static_cast<const int32_t*>(rows);
+  super_part<Q, N, 0>(group, cols, a, sums);
+  if constexpr (kParts == 2) super_part<Q, N, 1>(group, cols, a, sums);
+}
+
+}  // namespace headlong::HEADLONG_ISA
