@@ -63,8 +63,8 @@ def architecture(meta: Metadata) -> str:
 def read_config(meta: Metadata, vocab: int) -> Qwen35Config:
     """Read and check the configuration; ``vocab`` is the number of rows of ``token_embd``.
 
-    Raises `GGUFError` for a missing or mistyped key, `ModelError` where values contradict each
-    other, `UnsupportedError` for what is valid but not built.
+    Raises `ModelError` for a key that is missing, mistyped or contradicts another, and
+    `UnsupportedError` for what is valid but not built.
     """
     arch = architecture(meta)
 

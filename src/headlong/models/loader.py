@@ -21,14 +21,18 @@ from headlong.progress import Stage
 
 
 class FileMatrix:
-    """A matrix in a GGUF file, read and released by rows (see `RawMatrix`)."""
+    """Some rows of a matrix in a GGUF file (see `RawMatrix`)."""
 
-    def __init__(self, file: GGUFFile, info: TensorInfo, stage: Stage) -> None:
+    def __init__(
+        self, file: GGUFFile, info: TensorInfo, stage: Stage, first_row: int, rows: int
+    ) -> None:
         self._file = file
         self._info = info
         self._stage = stage
+        self._first_row = first_row
+        self._rows = rows
         self._row_bytes = info.type.row_bytes(info.cols)
-        self._left = info.rows
+        self._left = rows
 
     @property
     def name(self) -> str:
@@ -40,14 +44,14 @@ class FileMatrix:
 
     @property
     def rows(self) -> int:
-        return self._info.rows
+        return self._rows
 
     @property
     def cols(self) -> int:
         return self._info.cols
 
     def read(self, first_row: int, rows: int) -> npt.NDArray[np.uint8]:
-        start = first_row * self._row_bytes
+        start = (self._first_row + first_row) * self._row_bytes
         return self._file.data(self.name)[start : start + rows * self._row_bytes]
 
     def done(self, rows: int) -> None:
@@ -75,7 +79,20 @@ class Loader(Generic[W]):
         Raises `ModelError` if it is missing or of another shape.
         """
         info = self._find(name, (cols, rows))
-        return self._ops.pack(FileMatrix(self._file, info, self._stage))
+        return self._ops.pack(FileMatrix(self._file, info, self._stage, 0, rows))
+
+    def stacked(self, name: str, rows: tuple[int, ...], cols: int) -> list[W]:
+        """Pack a matrix that holds several, one below the other.
+
+        Raises `ModelError` if it is missing or of another shape.
+        """
+        info = self._find(name, (cols, sum(rows)))
+        packed, first = [], 0
+        for count in rows:
+            part = FileMatrix(self._file, info, self._stage, first, count)
+            packed.append(self._ops.pack(part))
+            first += count
+        return packed
 
     def vector(self, name: str, *shape: int) -> FloatArray:
         """A small tensor as float32; ``shape`` in numpy order (last dimension contiguous)."""

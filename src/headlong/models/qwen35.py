@@ -60,12 +60,19 @@ class Attention(Generic[W]):
         """Pack the tensors of a block whose names begin with ``block``."""
         shape, hidden = config.attention, config.hidden
         query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        fused = f"{block}.attn_qkv.weight"
+        if fused in load:
+            q, k, v = load.stacked(fused, (2 * query, key, key), hidden)
+        else:
+            q = load.matrix(f"{block}.attn_q.weight", 2 * query, hidden)
+            k = load.matrix(f"{block}.attn_k.weight", key, hidden)
+            v = load.matrix(f"{block}.attn_v.weight", key, hidden)
         return cls(
             shape=shape,
             norm=load.vector(f"{block}.attn_norm.weight", hidden),
-            q=load.matrix(f"{block}.attn_q.weight", 2 * query, hidden),
-            k=load.matrix(f"{block}.attn_k.weight", key, hidden),
-            v=load.matrix(f"{block}.attn_v.weight", key, hidden),
+            q=q,
+            k=k,
+            v=v,
             output=load.matrix(f"{block}.attn_output.weight", hidden, query),
             q_norm=load.vector(f"{block}.attn_q_norm.weight", shape.head_dim),
             k_norm=load.vector(f"{block}.attn_k_norm.weight", shape.head_dim),
