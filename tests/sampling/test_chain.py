@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from slow_sampler import slow_sample
 
 from headlong.errors import HeadlongError, ParameterError
 from headlong.sampling import Sampler, SamplingParams, TokenHistory, TokenSubset, probability
-from slow_sampler import slow_sample
 
 VOCAB = 48
 GREEDY = SamplingParams(temperature=0)
@@ -210,7 +210,7 @@ class TestErrors:
             Sampler(GREEDY, 8, 0).sample(self.row, (), 0, TokenSubset([1, 2]))
 
     def test_a_bias_outside_the_vocabulary(self) -> None:
-        with pytest.raises(ParameterError, match="logit_bias names the token 8; .* 0 to 7"):
+        with pytest.raises(ParameterError, match=r"logit_bias names the token 8; .* 0 to 7"):
             Sampler(SamplingParams(logit_bias={8: 1.0}), 8, 0)
 
     @pytest.mark.parametrize("ids", [[8], [-1, 3]])

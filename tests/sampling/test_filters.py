@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_sampler import best_first, slow_min_p, slow_top_p, slow_typical_p, softmax
 
 from headlong.sampling.filters import (
     keep_min_p,
@@ -13,7 +14,6 @@ from headlong.sampling.filters import (
     nucleus,
     top_k,
 )
-from slow_sampler import best_first, slow_min_p, slow_top_p, slow_typical_p, softmax
 
 # Few distinct values, so that ties and -inf are common.
 LOGITS = st.lists(

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_sampler import slow_penalised
 
 from headlong.sampling import SamplingParams
 from headlong.sampling.penalties import penalise
-from slow_sampler import slow_penalised
 
 
 def test_hand_computed() -> None:

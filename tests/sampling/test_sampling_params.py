@@ -64,6 +64,21 @@ def test_a_message_says_field_value_and_range() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("stop", "x" * 10_000), ("top_k", "4" * 10_000), ("logit_bias", {9: "b" * 10_000})],
+)
+def test_a_message_stays_short(field: str, value: object) -> None:
+    with pytest.raises(ParameterError) as caught:
+        SamplingParams(**{field: value})
+    assert len(str(caught.value)) < 200
+
+
+def test_a_number_too_long_to_write_is_refused_like_any_other() -> None:
+    with pytest.raises(ParameterError, match="temperature is a number of thousands of digits"):
+        SamplingParams(temperature=10**5000)
+
+
 def test_min_tokens_cannot_exceed_max_tokens() -> None:
     with pytest.raises(ParameterError, match=r"min_tokens is 9.*max_tokens \(8\)"):
         SamplingParams(min_tokens=9, max_tokens=8)

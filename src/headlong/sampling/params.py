@@ -5,6 +5,7 @@ here and nowhere else: code below can rely on any `SamplingParams` it is given.
 """
 
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -83,7 +84,9 @@ class SamplingParams:
         self._integer("seed", 0, MAX_SEED, none="a random one")
         self._set("stop", _stop_strings(self.stop))
         if not isinstance(self.ignore_eos, bool):
-            raise ParameterError(f"ignore_eos is {self.ignore_eos!r}; it must be True or False")
+            raise ParameterError(
+                f"ignore_eos is {_shown(self.ignore_eos)}; it must be True or False"
+            )
         self._integer("min_tokens", 0, None)
         self._integer("draft_n_max", 0, MAX_DRAFT, none="the engine's setting")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
@@ -124,7 +127,7 @@ class SamplingParams:
             or (high is not None and int(value) > high)
         ):
             wanted = f"a whole number{_range(low, high)}" + (f", or None ({none})" if none else "")
-            raise ParameterError(f"{field} is {value!r}; it must be {wanted}")
+            raise ParameterError(f"{field} is {_shown(value)}; it must be {wanted}")
         self._set(field, int(value))
 
     def _real(
@@ -138,10 +141,8 @@ class SamplingParams:
             or (low is not None and (float(value) <= low if open_low else float(value) < low))
             or (high is not None and float(value) > high)
         ):
-            wanted = "above 0 and at most 100" if open_low else _range(low, high).strip()
-            raise ParameterError(
-                f"{field} is {value!r}; it must be a finite number{' ' if wanted else ''}{wanted}"
-            )
+            wanted = " above 0 and at most 100" if open_low else _range(low, high)
+            raise ParameterError(f"{field} is {_shown(value)}; it must be a finite number{wanted}")
         self._set(field, float(value))
 
 
@@ -159,6 +160,14 @@ def _finite(value: Real) -> bool:
         return False
 
 
+def _shown(value: object) -> str:
+    """The value for a message: shortened, since it can be anything a request held."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python refuses to write out integers of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
 def _bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
     """Sorted (id, bias) pairs of a mapping or of pairs, checked."""
     if isinstance(bias, Mapping):
@@ -166,15 +175,15 @@ def _bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
     elif isinstance(bias, (tuple, list)):
         items = bias
     else:
-        raise ParameterError(f"logit_bias is {bias!r}; it must map token ids to numbers")
+        raise ParameterError(f"logit_bias is {_shown(bias)}; it must map token ids to numbers")
     pairs: dict[int, float] = {}
     for item in items:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise ParameterError(f"logit_bias holds {item!r}; it must hold (id, bias) pairs")
+            raise ParameterError(f"logit_bias holds {_shown(item)}; it must hold (id, bias) pairs")
         token, value = item
         if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
             raise ParameterError(
-                f"logit_bias names the token {token!r}; ids are whole numbers of 0 or more"
+                f"logit_bias names the token {_shown(token)}; ids are whole numbers of 0 or more"
             )
         if int(token) in pairs:
             raise ParameterError(f"logit_bias names the token {token} twice; give it once")
@@ -190,15 +199,17 @@ def _bias_value(token: int, value: object) -> float:
         if number == _BAN or abs(number) <= MAX_BIAS:
             return number
     raise ParameterError(
-        f"logit_bias of token {token} is {value!r}; it must be a number from {-MAX_BIAS:.0f} to "
-        f"{MAX_BIAS:.0f}, or False or -inf to ban the token"
+        f"logit_bias of token {token} is {_shown(value)}; it must be a number from "
+        f"{-MAX_BIAS:.0f} to {MAX_BIAS:.0f}, or False or -inf to ban the token"
     )
 
 
 def _stop_strings(stop: object) -> tuple[str, ...]:
     if not isinstance(stop, (tuple, list)):
-        raise ParameterError(f"stop is {stop!r}; it must be a tuple of strings")
+        raise ParameterError(f"stop is {_shown(stop)}; it must be a tuple of strings")
     for text in stop:
         if not isinstance(text, str) or not text:
-            raise ParameterError(f"stop holds {text!r}; it must hold strings that are not empty")
+            raise ParameterError(
+                f"stop holds {_shown(text)}; it must hold strings that are not empty"
+            )
     return tuple(stop)

@@ -83,11 +83,11 @@ class CostTable:
 
     def observe_draft(self, first: float, chained: Sequence[float] = ()) -> None:
         """Learns from one round's drafting: the head's first pass, and each step chained to it."""
-        for series, seconds in [(self._first_draft, first)] + [
-            (self._draft_step, step) for step in chained
-        ]:
+        for seconds in (first, *chained):
             _check_seconds(seconds)
-            series.observe(seconds)
+        self._first_draft.observe(first)
+        for seconds in chained:
+            self._draft_step.observe(seconds)
 
     def pass_seconds(self, rows: int, context: int = 0) -> float:
         """A target pass of `rows` rows (1 or more) at `context` positions."""

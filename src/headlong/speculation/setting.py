@@ -1,5 +1,6 @@
 """The user's setting for draft length: a number, or chosen from costs and acceptance."""
 
+import reprlib
 from dataclasses import dataclass
 
 from headlong.errors import ParameterError
@@ -57,6 +58,6 @@ class Auto(DraftLength):
 
 def _refusal(value: object) -> ParameterError:
     return ParameterError(
-        f'--spec-draft-n-max (draft_n_max) is {value!r}; it must be "auto" or a whole number '
+        f'--spec-draft-n-max (draft_n_max) is {reprlib.repr(value)}; it must be "auto" or a whole number '
         f"from 0 to {MAX_DRAFT}"
     )

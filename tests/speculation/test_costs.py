@@ -1,0 +1,172 @@
+import math
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headlong.errors import HeadlongError
+from headlong.speculation import CostTable
+
+SECONDS = st.floats(1e-6, 100)
+SAMPLES = st.lists(st.tuples(st.integers(1, 64), SECONDS, st.integers(0, 5000)), max_size=60)
+
+
+def table_of(samples: list[tuple[int, float, int]]) -> CostTable:
+    table = CostTable()
+    for rows, seconds, context in samples:
+        table.observe_pass(rows, seconds, context)
+    return table
+
+
+@given(SAMPLES, st.integers(0, 10_000))
+def test_costs_are_positive_and_never_fall_with_rows(
+    samples: list[tuple[int, float, int]], context: int
+) -> None:
+    table = table_of(samples)
+    costs = [table.pass_seconds(rows, context) for rows in range(1, 100)]
+    assert all(math.isfinite(c) and c > 0 for c in costs)
+    assert all(a <= b * (1 + 1e-9) for a, b in pairwise(costs))
+    assert table.pass_seconds(4, context) <= table.pass_seconds(4, context + 100)
+
+
+@given(SAMPLES, st.lists(SECONDS, min_size=1, max_size=20))
+def test_drafting_is_positive_and_grows(
+    samples: list[tuple[int, float, int]], drafts: list[float]
+) -> None:
+    table = table_of(samples)
+    for count in range(len(drafts) + 1):
+        if count:
+            table.observe_draft(drafts[count - 1], drafts[:count])
+        costs = [table.draft_seconds(n) for n in range(16)]
+        assert costs[0] == 0
+        assert all(0 < a < b for a, b in pairwise(costs[1:]))
+
+
+def test_clean_samples_come_back() -> None:
+    table = table_of([(1, 1.0, 0), (2, 1.1, 0), (4, 1.5, 0), (8, 3.5, 0)] * 6)
+    expected = {1: 1.0, 2: 1.1, 3: 1.3, 4: 1.5, 6: 2.5, 8: 3.5, 10: 4.5, 16: 7.5}
+    for rows, seconds in expected.items():
+        assert table.pass_seconds(rows) == pytest.approx(seconds)
+    assert table.measured_rows == (1, 2, 4, 8)
+
+
+def test_fewer_rows_than_measured() -> None:
+    table = table_of([(4, 2.0, 0), (8, 3.0, 0)])
+    assert table.pass_seconds(2) == pytest.approx(1.5)
+    steep = table_of([(4, 2.0, 0), (8, 8.0, 0)])
+    assert steep.pass_seconds(1) == pytest.approx(0.5)  # its share of a pass of four
+
+
+def test_before_anything_is_known() -> None:
+    table = CostTable()
+    assert table.measured_rows == ()
+    assert not table.first_draft_measured
+    assert not table.draft_step_measured
+    assert table.pass_seconds(1) == 1.0
+    assert table.pass_seconds(2) == pytest.approx(1.05)
+    assert table.draft_seconds(2) == pytest.approx(0.30)
+    table.observe_pass(4, 2.3)
+    assert table.pass_seconds(4) == pytest.approx(2.3)
+    assert table.pass_seconds(1) == pytest.approx(2.0)
+    table.observe_draft(0.7)
+    assert table.first_draft_measured
+    assert not table.draft_step_measured
+    assert table.draft_seconds(3) == pytest.approx(2.1)
+    table.observe_draft(0.7, (0.1, 0.1))
+    assert table.draft_step_measured
+    assert table.draft_seconds(3) == pytest.approx(0.9)
+
+
+def test_one_slow_sample_among_the_first_is_nothing() -> None:
+    for slow in range(4):
+        table = CostTable()
+        for i in range(4):
+            table.observe_pass(1, 50.0 if i == slow else 1.0)
+        assert table.pass_seconds(1) == pytest.approx(1.0)
+
+
+def test_one_slow_sample_later_moves_a_few_percent() -> None:
+    table = table_of([(1, 1.0, 0)] * 10)
+    table.observe_pass(1, 1000.0)
+    assert 1.0 < table.pass_seconds(1) < 1.03
+    table.observe_draft(0.1, (0.05,))
+    for _ in range(6):
+        table.observe_draft(0.1, (0.05,))
+    table.observe_draft(30.0, (20.0,))
+    assert table.draft_seconds(2) == pytest.approx(0.15, rel=0.04)
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+def test_a_lasting_change_is_followed(factor: float) -> None:
+    table = table_of([(1, 1.0, 0), (4, 1.2, 0)] * 8)
+    for _ in range(60):
+        table.observe_pass(1, factor)
+        table.observe_pass(4, 1.2 * factor)
+    assert table.pass_seconds(1) == pytest.approx(factor, rel=0.03)
+    assert table.pass_seconds(4) == pytest.approx(1.2 * factor, rel=0.03)
+
+
+def test_row_counts_not_in_use_keep_up_with_the_machine() -> None:
+    table = table_of([(1, 1.0, 0), (4, 1.2, 0)] * 8)
+    for _ in range(100):
+        table.observe_pass(4, 2.4)
+    assert 1.15 < table.pass_seconds(1) < 1.5  # some of the way
+    for _ in range(100):
+        table.observe_pass(4, 1.2)
+    assert table.pass_seconds(1) == pytest.approx(1.0, rel=0.02)  # and all of it back
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_averages_out(seed: int) -> None:
+    rng = random.Random(seed)
+    table = CostTable()
+    truth = {1: 1.0, 2: 1.02, 4: 1.1, 8: 1.6}
+    for _ in range(100):
+        for rows, seconds in truth.items():
+            noise = rng.lognormvariate(0, 0.08) * (4 if rng.random() < 0.03 else 1)
+            table.observe_pass(rows, seconds * noise)
+    for rows, seconds in truth.items():
+        assert table.pass_seconds(rows) == pytest.approx(seconds, rel=0.08)
+
+
+def test_learns_what_context_costs() -> None:
+    rng = random.Random(4)
+    table = CostTable()
+    slope = 1e-4
+    for context in range(0, 3000, 2):
+        rows = rng.choice((1, 3, 4))
+        seconds = 1 + 0.05 * rows + slope * context
+        table.observe_pass(rows, seconds * rng.lognormvariate(0, 0.03), context)
+    assert table.seconds_per_position == pytest.approx(slope, rel=0.2)
+    for rows, context in [(1, 0), (4, 0), (1, 3000), (3, 1500), (4, 6000)]:
+        exact = 1 + 0.05 * rows + slope * context
+        assert table.pass_seconds(rows, context) == pytest.approx(exact, rel=0.08)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_is_not_taken_for_a_cost_of_context(seed: int) -> None:
+    rng = random.Random(seed)
+    table = CostTable()
+    for context in range(400):
+        table.observe_pass(rng.choice((1, 5)), rng.lognormvariate(0, 0.1), context)
+    assert table.seconds_per_position * 400 < 0.1
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_what_is_no_duration(seconds: float) -> None:
+    table = CostTable()
+    with pytest.raises(HeadlongError, match="seconds"):
+        table.observe_pass(1, seconds)
+    with pytest.raises(HeadlongError, match="seconds"):
+        table.observe_draft(seconds)
+    with pytest.raises(HeadlongError, match="seconds"):
+        table.observe_draft(1.0, (seconds,))
+    assert table.measured_rows == ()
+    assert not table.first_draft_measured
+
+
+def test_a_pass_has_rows() -> None:
+    with pytest.raises(HeadlongError, match="0 rows"):
+        CostTable().observe_pass(0, 1.0)
