@@ -81,11 +81,12 @@ def token_bytes(tokenizer: Tokenizer) -> torch.Tensor:
 def acceptance_by_depth(model: Model, rows: torch.Tensor, first: int) -> list[tuple[int, int]]:
     """(drafted, accepted) at depths 1..4 over all drafting positions of rows (B, T).
 
-    Row j reads token j + 1 and drafts for position j + 2 and on; a draft is accepted when it is the trunk's own greedy
-    choice there. Depth s is drafted only where the drafts before were accepted *and* are what the
-    text says, since the trunk's choices are known only along the text. In text that the model
-    wrote greedily itself these are the same condition, and the numbers are those of decoding with
-    four drafts from every position. Token `first` is the first that drafting starts from.
+    Row j reads token j + 1 and drafts for position j + 2 and on; a draft is accepted when it is
+    the trunk's own greedy choice there. Depth s is drafted only where the drafts before were
+    accepted *and* are what the text says, since the trunk's choices are known only along the text.
+    In text that the model wrote greedily itself these are the same condition, and the numbers are
+    those of decoding with four drafts from every position. Token `first` is the first that
+    drafting starts from.
     """
     counts = [(0, 0)] * DEPTHS
     for part in rows.split(8):
