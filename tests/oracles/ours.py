@@ -1,4 +1,4 @@
-"""Our trunk and MTP head, run directly on one sequence, for comparison with an oracle."""
+"""Our trunk, MTP head and engine, run on one sequence, for comparison with an oracle."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from typing import Generic
 import numpy as np
 
 from headlong.cache.memory import Cache
+from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import load_model
 from headlong.ops.batch import Batch, Segment
 from headlong.ops.protocol import Ops, W
 from headlong.progress import Silent
+from headlong.sampling import SamplingParams
+from headlong.speculation import CostTable, Fixed
 from headlong.speculation.drafter import DraftRequest, DraftTrack
 from headlong.speculation.mtp import MTPDrafter
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 MAX_DRAFT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A greedy continuation and how it was speculated."""
+
+    tokens: tuple[int, ...]
+    drafted: int
+    accepted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class TrunkRows:
 
 
 class Ours(Generic[W]):
-    """The model at `path` on one backend, without scheduler and sampler."""
+    """The model at `path` on one backend."""
 
     def __init__(self, path: Path, ops: Ops[W], *, kv_type: str = "f16") -> None:
         self._model = load_model(path, ops, Silent())
@@ -63,6 +75,32 @@ class Ours(Generic[W]):
 
         drafter.draft([DraftRequest(track, tokens, lease, count, best)])
         return rows
+
+    def greedy(self, prompt: Sequence[int], count: int, draft: int = 0) -> Generated:
+        """The engine's `count` most likely tokens, drafting `draft` at a time; never ends early."""
+        cache = self._cache(len(prompt) + count)
+        drafter = None
+        if draft:
+            assert self._model.head is not None
+            assert cache.mtp_kv is not None
+            drafter = MTPDrafter(self._model.head, cache.mtp_kv)
+        tokenizer = self._model.tokenizer
+        engine = Engine(
+            self._model.trunk,
+            cache,
+            TokenRoles(frozenset(tokenizer.eog_ids), tuple(tokenizer.unused_ids)),
+            Settings(len(prompt) + count, Fixed(draft)),
+            drafter,
+            CostTable(),
+        )
+        params = SamplingParams(temperature=0.0, max_tokens=count, ignore_eos=True)
+        sequence = engine.submit(prompt, params)
+        while sequence.finish is None:
+            engine.step()
+        stats = sequence.stats
+        return Generated(
+            tuple(sequence.tokens[len(prompt) :]), stats.draft_n, stats.draft_n_accepted
+        )
 
     def _cache(self, positions: int) -> Cache:
         return Cache(
