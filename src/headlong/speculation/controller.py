@@ -7,7 +7,6 @@ sum(E) / (T + D): the goodput of Liu et al., "TurboSpec" (2024), with measured c
 all is always among the choices.
 """
 
-import heapq
 from collections.abc import Sequence
 from typing import Final
 
@@ -41,7 +40,7 @@ def choose(
         if not 0 <= cap <= MAX_DRAFT:
             raise HeadlongError(f"a draft length of {cap} was allowed; it is 0 to {MAX_DRAFT}")
     round_ = _Round([a.survival(cap) for a, cap in requests], costs, context)
-    lengths = _ascend(round_)
+    lengths = round_.best()
     probe = _probe(requests, round_, lengths)
     if probe is not None:
         lengths[probe] += 1
@@ -53,14 +52,43 @@ class _Round:
 
     def __init__(self, survivals: list[list[float]], costs: CostTable, context: int) -> None:
         self.survivals = survivals
-        self._costs = costs
-        self._context = context
+        most = sum(len(survival) for survival in survivals)
+        self._passes = [
+            costs.pass_seconds(len(survivals) + drafted, context) for drafted in range(most + 1)
+        ]
+        deepest = max(len(survival) for survival in survivals)
+        self._drafting = [costs.draft_seconds(longest) for longest in range(deepest + 1)]
 
-    def goodput(self, tokens: float, drafted: int, longest: int) -> float:
-        """Tokens per second when this many tokens are expected from so many drafted."""
-        rows = len(self.survivals) + drafted
-        seconds = self._costs.pass_seconds(rows, self._context)
-        return tokens / (seconds + self._costs.draft_seconds(longest))
+    def best(self) -> list[int]:
+        """The lengths of greatest goodput; of equals, the shortest drafts.
+
+        For a given longest draft and a given number of rows costs are fixed, so the likeliest
+        tokens are the ones to take. All pairs of both are tried, since a pass may cost the same
+        for several row counts and then a step more.
+        """
+        likeliest = sorted(
+            (-chance, depth, index)
+            for index, survival in enumerate(self.survivals)
+            for depth, chance in enumerate(survival, 1)
+        )
+        best, best_longest, best_drafted = self.goodput(float(len(self.survivals)), 0, 0), 0, 0
+        for longest in range(1, len(self._drafting)):
+            tokens, drafted, reached = float(len(self.survivals)), 0, False
+            drafting = self._drafting[longest]
+            for minus_chance, depth, _ in likeliest:
+                if depth > longest:
+                    continue
+                tokens -= minus_chance
+                drafted += 1
+                reached = reached or depth == longest  # else it is no better than a shorter one
+                if reached and tokens > best * (self._passes[drafted] + drafting):
+                    best = tokens / (self._passes[drafted] + drafting)
+                    best_longest, best_drafted = longest, drafted
+        lengths = [0] * len(self.survivals)
+        taken = [index for _, depth, index in likeliest if depth <= best_longest]
+        for index in taken[:best_drafted]:
+            lengths[index] += 1
+        return lengths
 
     def of(self, lengths: Sequence[int]) -> float:
         """Goodput of these lengths."""
@@ -77,38 +105,14 @@ class _Round:
             for more in range(1, len(survival) - now + 1)
         )
 
+    def goodput(self, tokens: float, drafted: int, longest: int) -> float:
+        """Tokens per second when this many tokens are expected from so many drafted."""
+        return tokens / (self._passes[drafted] + self._drafting[longest])
+
     def _tokens(self, lengths: Sequence[int]) -> float:
         return len(lengths) + sum(
             sum(survival[:n]) for survival, n in zip(self.survivals, lengths, strict=True)
         )
-
-
-def _ascend(round_: _Round) -> list[int]:
-    """Adds the likeliest draft token again and again; returns the best lengths on the way.
-
-    All the way, since a pass may cost the same for several row counts and then a step more.
-    """
-    survivals = round_.survivals
-    lengths = [0] * len(survivals)
-    heap = [(-s[0], 1, index) for index, s in enumerate(survivals) if s]
-    heapq.heapify(heap)
-    tokens, drafted, longest = float(len(survivals)), 0, 0
-    best, best_steps = round_.goodput(tokens, 0, 0), 0
-    path: list[int] = []
-    while heap:
-        gain, depth, index = heapq.heappop(heap)
-        path.append(index)
-        tokens -= gain
-        drafted += 1
-        longest = max(longest, depth)
-        if depth < len(survivals[index]):
-            heapq.heappush(heap, (-survivals[index][depth], depth + 1, index))
-        goodput = round_.goodput(tokens, drafted, longest)
-        if goodput > best:
-            best, best_steps = goodput, drafted
-    for index in path[:best_steps]:
-        lengths[index] += 1
-    return lengths
 
 
 def _probe(
@@ -128,7 +132,7 @@ def _probe(
         if depth > cap or (acceptance.rounds_since(depth) < _PROBE_ROUNDS and not again):
             continue
         lengths[index] += 1
-        loss = max(0.0, 1 - round_.of(lengths) / best)
+        loss = max(0.0, best / round_.of(lengths) - 1)  # in rounds
         lengths[index] -= 1
         run, rarer = 1 / max(1 - round_.survivals[index][depth - 1], 1 / _PROBE_ROUNDS), 1
         if round_.certain_best(lengths, index) <= best:
