@@ -35,37 +35,42 @@ std::string text(int64_t n) { return n < 0 ? "*" : std::to_string(n); }
 
 }  // namespace
 
-Array::Array(nb::handle object, const char* name, Dtype dtype,
-             std::initializer_list<int64_t> shape, Access access) {
+// Takes the buffer, or throws.
+static void acquire(Py_buffer& view, nb::handle object, const char* name, Dtype dtype,
+                    Access access) {
   const int flags = PyBUF_ND | PyBUF_FORMAT | (access == Access::write ? PyBUF_WRITABLE : 0);
-  if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) {
+  if (PyObject_GetBuffer(object.ptr(), &view, flags) != 0) {
     PyErr_Clear();
     throw std::invalid_argument(std::string(name) + " must be a C-contiguous " +
                                 (access == Access::write ? "writable " : "") + dtype_name(dtype) +
                                 " array");
   }
-  std::string problem;
-  if (!matches(dtype, view_.format, view_.itemsize)) {
-    problem = std::string(name) + " must be " + dtype_name(dtype);
-  } else {
-    bool same = view_.ndim == int(shape.size());
-    int axis = 0;
-    for (int64_t want : shape) {
-      if (same && want >= 0 && view_.shape[axis] != want) same = false;
-      ++axis;
-    }
-    if (!same) {
-      problem = std::string(name) + " must have shape [";
-      for (int64_t want : shape) problem += (problem.back() == '[' ? "" : ", ") + text(want);
-      problem += "], not [";
-      for (int i = 0; i < view_.ndim; ++i) problem += (i ? ", " : "") + text(view_.shape[i]);
-      problem += "]";
-    }
+  if (!matches(dtype, view.format, view.itemsize)) {
+    PyBuffer_Release(&view);
+    throw std::invalid_argument(std::string(name) + " must be " + dtype_name(dtype));
   }
-  if (!problem.empty()) {
-    PyBuffer_Release(&view_);
-    throw std::invalid_argument(problem);
+}
+
+Array::Array(nb::handle object, const char* name, Dtype dtype) {
+  acquire(view_, object, name, dtype, Access::read);
+}
+
+Array::Array(nb::handle object, const char* name, Dtype dtype,
+             std::initializer_list<int64_t> shape, Access access) {
+  acquire(view_, object, name, dtype, access);
+  bool same = view_.ndim == int(shape.size());
+  int axis = 0;
+  for (int64_t want : shape) {
+    if (same && want >= 0 && view_.shape[axis] != want) same = false;
+    ++axis;
   }
+  if (same) return;
+  std::string problem = std::string(name) + " must have shape [";
+  for (int64_t want : shape) problem += (problem.back() == '[' ? "" : ", ") + text(want);
+  problem += "], not [";
+  for (int i = 0; i < view_.ndim; ++i) problem += (i ? ", " : "") + text(view_.shape[i]);
+  PyBuffer_Release(&view_);
+  throw std::invalid_argument(problem + "]");
 }
 
 Array::~Array() { PyBuffer_Release(&view_); }

@@ -23,6 +23,11 @@ int row_count(const char* name, int64_t rows) {
   return int(rows);
 }
 
+int col_count(const char* name, int64_t cols) {
+  if (cols < 1 || cols > (1 << 30)) refuse(std::string(name) + " needs 1..2^30 columns");
+  return int(cols);
+}
+
 void expect_filled(const char* name, const Packed& w) {
   if (w.filled != w.rows)
     refuse(std::string(name) + ": only " + std::to_string(w.filled) + " of " +
@@ -35,30 +40,27 @@ void expect_cols(const char* name, const Packed& w, int64_t cols) {
            std::to_string(cols));
 }
 
-template <class A, class B>
-bool overlap(const Array<A>& a, const Array<B>& b) {
-  const char* p = reinterpret_cast<const char*>(a.data());
-  const char* q = reinterpret_cast<const char*>(b.data());
-  return p < q + b.count() * int64_t(sizeof(B)) && q < p + a.count() * int64_t(sizeof(A));
+bool overlap(const Array& a, const Array& b) {
+  const char *p = a.data<char>(), *q = b.data<char>();
+  return p < q + b.bytes() && q < p + a.bytes();
 }
 
 // An argument that may be None.
 struct OptionalNorm {
-  std::optional<Array<const float>> array;
+  std::optional<Array> array;
   OptionalNorm(nb::handle norm, int64_t cols) {
-    if (norm.is_none()) return;
-    array.emplace(norm, "norm");
-    array->expect("norm", cols);
+    if (!norm.is_none())
+      array.emplace(norm, "norm", Dtype::f32, std::initializer_list<int64_t>{cols});
   }
-  const float* data() const { return array ? array->data() : nullptr; }
+  const float* data() const { return array ? array->f32() : nullptr; }
 };
 
 void py_fill(Packed& packed, Backend& backend, nb::handle raw_rows, int64_t first_row) {
-  const Array<const uint8_t> raw(raw_rows, "raw_rows");
+  const Array raw(raw_rows, "raw_rows", Dtype::u8);
   const size_t row_bytes = source_row_bytes(packed.source, packed.cols);
-  const int64_t rows = raw.count() / int64_t(row_bytes);
-  if (raw.count() % int64_t(row_bytes) || rows == 0)
-    refuse("raw_rows: " + std::to_string(raw.count()) + " bytes are not whole rows of " +
+  const int64_t rows = raw.bytes() / int64_t(row_bytes);
+  if (raw.bytes() % int64_t(row_bytes) || rows == 0)
+    refuse("raw_rows: " + std::to_string(raw.bytes()) + " bytes are not whole rows of " +
            std::to_string(row_bytes) + " bytes");
   if (first_row != packed.filled)
     refuse("first_row: rows are filled in order, row " + std::to_string(packed.filled) +
@@ -70,104 +72,96 @@ void py_fill(Packed& packed, Backend& backend, nb::handle raw_rows, int64_t firs
     refuse("raw_rows: " + std::to_string(rows) +
            " rows; all but the last call need a multiple of 16");
   nb::gil_scoped_release release;
-  fill(backend, packed, raw.data(), int(first_row), int(rows));
+  fill(backend, packed, raw.data<const uint8_t>(), int(first_row), int(rows));
 }
 
 Packed py_pack(Backend& backend, nb::handle raw_bytes, int type, int64_t rows, int64_t cols) {
   if (pack_type_of(type) < 0) refuse("type: ggml type " + std::to_string(type) + " has no packed form");
-  const Array<const uint8_t> raw(raw_bytes, "raw");
+  const Array raw(raw_bytes, "raw", Dtype::u8);
   // Compare before allocating: the shape may be a lie of the file.
   if (rows < 1 || cols < 1 || cols > (1 << 30) || rows > (1 << 30) ||
-      int64_t(source_row_bytes(type, int(cols))) * rows != raw.count())
-    refuse("raw: " + std::to_string(raw.count()) + " bytes are not " + std::to_string(rows) +
+      int64_t(source_row_bytes(type, int(cols))) * rows != raw.bytes())
+    refuse("raw: " + std::to_string(raw.bytes()) + " bytes are not " + std::to_string(rows) +
            " rows of " + std::to_string(cols) + " " + source_name(type) + " weights");
   Packed packed(type, rows, cols);
   nb::gil_scoped_release release;
-  fill(backend, packed, raw.data(), 0, packed.rows);
+  fill(backend, packed, raw.data<const uint8_t>(), 0, packed.rows);
   return packed;
 }
 
 void py_unpack_rows(Backend& backend, const Packed& weight, nb::handle ids_, nb::handle out_) {
-  const Array<const int32_t> ids(ids_, "ids");
-  const Array<float> out(out_, "out");
-  ids.expect("ids", -1);
-  out.expect("out", ids.count(), weight.cols);
+  const Array ids(ids_, "ids", Dtype::i32, {-1});
+  const Array out(out_, "out", Dtype::f32, {ids.dim(0), weight.cols}, Access::write);
   expect_filled("weight", weight);
-  for (int64_t i = 0; i < ids.count(); ++i)
-    if (ids.data()[i] < 0 || ids.data()[i] >= weight.rows)
-      refuse("ids: row " + std::to_string(ids.data()[i]) + " is not in 0.." +
+  const int count = row_count("ids", ids.dim(0));
+  for (int i = 0; i < count; ++i)
+    if (ids.i32()[i] < 0 || ids.i32()[i] >= weight.rows)
+      refuse("ids: row " + std::to_string(ids.i32()[i]) + " is not in 0.." +
              std::to_string(weight.rows - 1));
-  const int count = row_count("ids", ids.count());
   nb::gil_scoped_release release;
-  unpack_rows(backend, weight, ids.data(), count, out.data());
+  unpack_rows(backend, weight, ids.i32(), count, out.f32());
 }
 
 void py_rms_norm(Backend& backend, nb::handle x_, nb::handle weight_, float eps, nb::handle out_) {
-  const Array<const float> x(x_, "x"), weight(weight_, "weight");
-  const Array<float> out(out_, "out");
-  x.expect("x", -1, -1);
-  weight.expect("weight", x.size(1));
-  out.expect("out", x.size(0), x.size(1));
-  const int rows = row_count("x", x.size(0));
+  const Array x(x_, "x", Dtype::f32, {-1, -1});
+  const Array weight(weight_, "weight", Dtype::f32, {x.dim(1)});
+  const Array out(out_, "out", Dtype::f32, {x.dim(0), x.dim(1)}, Access::write);
+  const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
+  if (out.f32() != x.f32() && overlap(out, x)) refuse("out must be x or not overlap it");
   nb::gil_scoped_release release;
-  rms_norm(backend, x.data(), rows, int(x.size(1)), weight.data(), eps, out.data());
+  rms_norm(backend, x.f32(), rows, cols, weight.f32(), eps, out.f32());
 }
 
 constexpr int kMostOutputs = 16;
 
 void py_linear(Backend& backend, nb::handle x_, nb::handle norm_, float eps, nb::list weights,
                nb::list outs) {
-  const Array<const float> x(x_, "x");
-  x.expect("x", -1, -1);
-  const int rows = row_count("x", x.size(0));
-  const OptionalNorm norm(norm_, x.size(1));
+  const Array x(x_, "x", Dtype::f32, {-1, -1});
+  const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
+  const OptionalNorm norm(norm_, cols);
   const size_t count = nb::len(weights);
   if (count == 0 || count > size_t(kMostOutputs) || nb::len(outs) != count)
     refuse("weights and outs must be lists of equal length, 1..16");
-  std::optional<Array<float>> arrays[kMostOutputs];
+  std::optional<Array> arrays[kMostOutputs];
   Output outputs[kMostOutputs];
   for (size_t i = 0; i < count; ++i) {
     const Packed& w = nb::cast<const Packed&>(weights[i]);
-    expect_cols("weights", w, x.size(1));
+    expect_cols("weights", w, cols);
     expect_filled("weights", w);
-    const Array<float>& out = arrays[i].emplace(outs[i], "outs");
-    out.expect("outs", rows, w.rows);
+    const Array& out = arrays[i].emplace(outs[i], "outs", Dtype::f32,
+                                         std::initializer_list<int64_t>{rows, w.rows},
+                                         Access::write);
     if (overlap(out, x)) refuse("outs must not overlap x");
     for (size_t j = 0; j < i; ++j)
       if (overlap(out, *arrays[j])) refuse("outs must not overlap each other");
-    outputs[i] = {&w, out.data(), nullptr};
+    outputs[i] = {&w, out.f32(), nullptr};
   }
   nb::gil_scoped_release release;
-  linear(backend, x.data(), rows, int(x.size(1)), norm.data(), eps, outputs, int(count));
+  linear(backend, x.f32(), rows, cols, norm.data(), eps, outputs, int(count));
 }
 
 void py_linear_add(Backend& backend, nb::handle x_, const Packed& weight, nb::handle residual_,
                    nb::handle out_) {
-  const Array<const float> x(x_, "x"), residual(residual_, "residual");
-  const Array<float> out(out_, "out");
-  x.expect("x", -1, -1);
-  const int rows = row_count("x", x.size(0));
-  expect_cols("weight", weight, x.size(1));
+  const Array x(x_, "x", Dtype::f32, {-1, -1});
+  const int rows = row_count("x", x.dim(0));
+  expect_cols("weight", weight, x.dim(1));
   expect_filled("weight", weight);
-  residual.expect("residual", rows, weight.rows);
-  out.expect("out", rows, weight.rows);
+  const Array residual(residual_, "residual", Dtype::f32, {rows, weight.rows});
+  const Array out(out_, "out", Dtype::f32, {rows, weight.rows}, Access::write);
   if (overlap(out, x)) refuse("out must not overlap x");
-  if (out.data() != residual.data() && overlap(out, residual))
+  if (out.f32() != residual.f32() && overlap(out, residual))
     refuse("out must be residual or not overlap it");
-  const Output output{&weight, out.data(), residual.data()};
+  const Output output{&weight, out.f32(), residual.f32()};
   nb::gil_scoped_release release;
-  linear(backend, x.data(), rows, int(x.size(1)), nullptr, 0.0f, &output, 1);
+  linear(backend, x.f32(), rows, weight.cols, nullptr, 0.0f, &output, 1);
 }
 
 void py_ffn(Backend& backend, nb::handle x_, nb::handle norm_, float eps, const Packed& gate,
             const Packed& up, const Packed& down, nb::handle out_) {
-  const Array<const float> x(x_, "x"), norm(norm_, "norm");
-  const Array<float> out(out_, "out");
-  x.expect("x", -1, -1);
-  const int rows = row_count("x", x.size(0));
-  const int64_t cols = x.size(1);
-  norm.expect("norm", cols);
-  out.expect("out", rows, cols);
+  const Array x(x_, "x", Dtype::f32, {-1, -1});
+  const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
+  const Array norm(norm_, "norm", Dtype::f32, {cols});
+  const Array out(out_, "out", Dtype::f32, {rows, cols}, Access::write);
   expect_cols("gate", gate, cols);
   expect_cols("up", up, cols);
   expect_cols("down", down, gate.rows);
@@ -176,22 +170,18 @@ void py_ffn(Backend& backend, nb::handle x_, nb::handle norm_, float eps, const 
   expect_filled("gate", gate);
   expect_filled("up", up);
   expect_filled("down", down);
-  if (out.data() != x.data() && overlap(out, x)) refuse("out must be x or not overlap it");
+  if (out.f32() != x.f32() && overlap(out, x)) refuse("out must be x or not overlap it");
   nb::gil_scoped_release release;
-  ffn(backend, x.data(), rows, norm.data(), eps, gate, up, down, out.data());
+  ffn(backend, x.f32(), rows, norm.f32(), eps, gate, up, down, out.f32());
 }
 
 void py_argmax_rows(Backend& backend, nb::handle x_, nb::handle index_, nb::handle value_) {
-  const Array<const float> x(x_, "x");
-  const Array<int32_t> index(index_, "out_index");
-  const Array<float> value(value_, "out_value");
-  x.expect("x", -1, -1);
-  const int rows = row_count("x", x.size(0));
-  if (x.size(1) < 1 || x.size(1) > (1 << 30)) refuse("x needs 1..2^30 columns");
-  index.expect("out_index", rows);
-  value.expect("out_value", rows);
+  const Array x(x_, "x", Dtype::f32, {-1, -1});
+  const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
+  const Array index(index_, "out_index", Dtype::i32, {rows}, Access::write);
+  const Array value(value_, "out_value", Dtype::f32, {rows}, Access::write);
   nb::gil_scoped_release release;
-  argmax_rows(backend, x.data(), rows, int(x.size(1)), index.data(), value.data());
+  argmax_rows(backend, x.f32(), rows, cols, index.data<int32_t>(), value.f32());
 }
 
 double py_read_bandwidth(Backend& backend, int64_t bytes, int repeats) {
