@@ -2,8 +2,8 @@
 //   S' = decay S;  delta = beta (v - S'^T k);  S = S' + k delta^T;  o = S^T q
 // one row after another, so that the bits do not depend on how a stream was cut into calls.
 //
-// A state [dk, dv] is worked on in tiles of 16 columns: columns never meet, a lane is a column,
-// and dk x 16 floats (8 KiB at dk = 128) stay in L1 while rows pass through.
+// A state [dk, dv] is worked on in tiles of a few columns: columns never meet, a lane is a column,
+// and a tile (dk x 32 floats, 16 KiB at dk = 128) stays in L1 while rows pass through.
 #include "sequence.hpp"
 #include "simd.hpp"
 
@@ -26,23 +26,43 @@ const float* window(const DeltaNet& a, const Segment& s, int i) {
 
 // Weights [channels, taps] as [taps, channels]; returns the end of what was written.
 float* transpose_taps(float* to, const float* from, int channels, int taps) {
-  for (int c = 0; c < channels; ++c)
-    for (int t = 0; t < taps; ++t) to[int64_t(t) * channels + c] = from[int64_t(c) * taps + t];
-  return to + int64_t(taps) * channels;
+  if (taps == 4) {
+    for (int c = 0; c < channels; c += 16) {
+      f32x16 tap[4];
+      load_by_four(tap, from + 4 * c);
+      for (int t = 0; t < 4; ++t) store(to + t * channels + c, tap[t]);
+    }
+  } else {
+    for (int c = 0; c < channels; ++c)
+      for (int t = 0; t < taps; ++t) to[t * channels + c] = from[c * taps + t];
+  }
+  return to + taps * channels;
 }
 
 // silu(conv) of `channels` channels from `channel` on, for rows first .. first + rows - 1.
-void convolve(const DeltaNet& a, const Segment& s, int first, int rows, int channel, int channels,
-              const float* w, float* out) {
+template <int Taps>
+void convolve_rows(const DeltaNet& a, const Segment& s, int first, int rows, int channel,
+                   int channels, const float* w, float* out) {
+  const int taps = Taps > 0 ? Taps : a.taps;
   for (int r = 0; r < rows; ++r, out += channels) {
     const float* u[kMaxTaps];
-    for (int t = 0; t < a.taps; ++t) u[t] = window(a, s, s.fold + first + r + t) + channel;
+    for (int t = 0; t < taps; ++t) u[t] = window(a, s, s.fold + first + r + t) + channel;
+    // Rows lie conv_dim apart, out of reach of prefetchers.
+    const float* next = u[taps - 1] + (first + r + 1 < s.rows ? a.conv_dim : 0);
     for (int c = 0; c < channels; c += 16) {
+      __builtin_prefetch(next + c);
       f32x16 sum = mul(load(w + c), load(u[0] + c));
-      for (int t = 1; t < a.taps; ++t) sum = fma(load(w + t * channels + c), load(u[t] + c), sum);
+      for (int t = 1; t < taps; ++t) sum = fma(load(w + t * channels + c), load(u[t] + c), sum);
       store(out + c, silu(sum));
     }
   }
+}
+void convolve(const DeltaNet& a, const Segment& s, int first, int rows, int channel, int channels,
+              const float* w, float* out) {
+  if (a.taps == 4)
+    convolve_rows<4>(a, s, first, rows, channel, channels, w, out);
+  else
+    convolve_rows<0>(a, s, first, rows, channel, channels, w, out);
 }
 
 // x * rsqrt(sum x^2 + eps) * scale for each row.
@@ -89,74 +109,125 @@ void gates(const DeltaNet& a, int row, int rows, int head, float* beta, float* d
   }
 }
 
-// S = decay S + k delta^T.
-inline void absorb(float* tile, const float* k, f32x16 delta, float decay, int dk) {
-  const f32x16 keep = splat(decay);
-  for (int i = 0; i < dk; ++i)
-    store(tile + 16 * i, fma(splat(k[i]), delta, mul(keep, load(tile + 16 * i))));
+// Columns of a tile, in vectors.  Two share the broadcast of k and q (four chains each take 8 of 32
+// zmm registers); AVX2 has registers for one.
+#if defined(__AVX512F__)
+constexpr int kWidth = 2;
+#else
+constexpr int kWidth = 1;
+#endif
+
+// Where a tile lies: in the state, rows dv apart, or packed in scratch.
+struct Place {
+  float* at;
+  int64_t stride;
+};
+
+// What the next tile will need, asked for while this one is worked on; null if nothing.
+inline void ask(const float* next, int64_t i, int64_t stride, int vectors) {
+  if (next == nullptr) return;
+  for (int w = 0; w < vectors; ++w) __builtin_prefetch(next + i * stride + 16 * w, 1, 2);
 }
 
-// One row through a tile; returns delta and leaves o.  Sums over i run in four chains (i % 4), to
-// hide the latency of an fma, and end as (0 + 1) + (2 + 3).
-inline f32x16 step(float* tile, const float* k, const float* q, f32x16 v, float beta, float decay,
-                   int dk, float* o) {
-  f32x16 sum[4] = {zero(), zero(), zero(), zero()};
+// to = decay from + k delta^T.
+template <int W>
+void absorb(Place from, Place to, const float* k, const float* delta, float decay, int dk) {
+  const f32x16 keep = splat(decay);
+  f32x16 d[W];
+  for (int w = 0; w < W; ++w) d[w] = load(delta + 16 * w);
+  for (int i = 0; i < dk; ++i)
+    for (int w = 0; w < W; ++w)
+      store(to.at + i * to.stride + 16 * w,
+            fma(splat(k[i]), d[w], mul(keep, load(from.at + i * from.stride + 16 * w))));
+}
+
+struct Row {
+  const float *q, *k, *v;
+  float beta, decay;
+  float *o, *delta;  // delta null: not kept
+};
+
+// One row through a tile.  Sums over i run in four chains (i % 4), to hide the latency of an fma,
+// and end as (0 + 1) + (2 + 3).
+template <int W>
+void step(Place from, Place to, const Row& row, int dk, const float* next, int64_t next_stride) {
+  const float *k = row.k, *q = row.q;
+  f32x16 sum[W][4];
+  for (int w = 0; w < W; ++w)
+    for (int c = 0; c < 4; ++c) sum[w][c] = zero();
+  for (int i = 0; i < dk; i += 4) {
+    for (int c = 0; c < 4; ++c) ask(next, i + c, next_stride, W);
+    for (int c = 0; c < 4; ++c)
+      for (int w = 0; w < W; ++w)
+        sum[w][c] = fma(splat(k[i + c]), load(from.at + (i + c) * from.stride + 16 * w), sum[w][c]);
+  }
+  const f32x16 keep = splat(row.decay);
+  f32x16 delta[W];
+  for (int w = 0; w < W; ++w) {
+    const f32x16 seen = mul(keep, add(add(sum[w][0], sum[w][1]), add(sum[w][2], sum[w][3])));
+    delta[w] = mul(splat(row.beta), sub(load(row.v + 16 * w), seen));
+    if (row.delta != nullptr) store(row.delta + 16 * w, delta[w]);
+    for (int c = 0; c < 4; ++c) sum[w][c] = zero();
+  }
   for (int i = 0; i < dk; i += 4)
     for (int c = 0; c < 4; ++c)
-      sum[c] = fma(splat(k[i + c]), load(tile + 16 * (i + c)), sum[c]);
-  const f32x16 keep = splat(decay);
-  const f32x16 seen = mul(keep, add(add(sum[0], sum[1]), add(sum[2], sum[3])));
-  const f32x16 delta = mul(splat(beta), sub(v, seen));
-  f32x16 out[4] = {zero(), zero(), zero(), zero()};
-  for (int i = 0; i < dk; i += 4)
-    for (int c = 0; c < 4; ++c) {
-      const f32x16 s = fma(splat(k[i + c]), delta, mul(keep, load(tile + 16 * (i + c))));
-      store(tile + 16 * (i + c), s);
-      out[c] = fma(splat(q[i + c]), s, out[c]);
-    }
-  store(o, add(add(out[0], out[1]), add(out[2], out[3])));
-  return delta;
+      for (int w = 0; w < W; ++w) {
+        const f32x16 s = fma(splat(k[i + c]), delta[w],
+                             mul(keep, load(from.at + (i + c) * from.stride + 16 * w)));
+        store(to.at + (i + c) * to.stride + 16 * w, s);
+        sum[w][c] = fma(splat(q[i + c]), s, sum[w][c]);
+      }
+  for (int w = 0; w < W; ++w)
+    store(row.o + 16 * w, add(add(sum[w][0], sum[w][1]), add(sum[w][2], sum[w][3])));
 }
 
-void load_tile(float* tile, const float* state, int dk, int dv) {
-  for (int i = 0; i < dk; ++i) store(tile + 16 * i, load(state + int64_t(i) * dv));
-}
-void store_tile(float* state, const float* tile, int dk, int dv) {
-  for (int i = 0; i < dk; ++i) store(state + int64_t(i) * dv, load(tile + 16 * i));
-}
-
-// Rows first .. first + rows - 1 of one value head through its state.  Rows from `final` on leave
-// the state alone and their delta and decay in the pending rows.
+// Rows first .. first + rows - 1 of a segment, of which the leading `commit` change the state.
 struct Block {
-  int first, rows;
+  int first, rows, fold, commit;
   const float *q, *k, *v, *beta, *decay;
+  float* o;
 };
-void recur(const DeltaNet& a, const Segment& s, int key_head, int head, const Block& b, float* tile,
-           float* o) {
+
+// A block through W vectors of columns of one value head.  The tile is read from the state by the
+// first row and written back by the last that counts; between, and after, it lives in scratch.
+template <int W>
+void recur_columns(const DeltaNet& a, const Segment& s, int key_head, int head, const Block& b,
+                   int column, float* scratch) {
   const int dk = a.dk, dv = a.dv;
-  const int fold = b.first == 0 ? s.fold : 0;
-  const int commit = s.final - b.first < b.rows ? s.final - b.first : b.rows;
   const int64_t pending = int64_t(s.slot) * a.pending;
-  float* state = a.state + (int64_t(s.slot) * a.value_heads + head) * dk * dv;
-  for (int column = 0; column < dv; column += 16) {
-    float* deltas = a.pending_delta + (pending * a.value_heads + head) * dv + column;
-    const int64_t delta_stride = int64_t(a.value_heads) * dv;
-    load_tile(tile, state + column, dk, dv);
-    for (int f = 0; f < fold; ++f)
-      absorb(tile, a.pending_k + ((pending + f) * a.key_heads + key_head) * dk,
-             load(deltas + f * delta_stride), a.pending_decay[(pending + f) * a.value_heads + head],
-             dk);
-    const bool changed = fold + commit > 0;
-    for (int r = 0; r < b.rows; ++r) {
-      if (r == commit && changed) store_tile(state + column, tile, dk, dv);
-      const f32x16 delta = step(tile, b.k + r * dk, b.q + r * dk, load(b.v + r * dv + column),
-                                b.beta[r], b.decay[r], dk, o + r * dv + column);
-      if (r >= commit) store(deltas + (r - commit) * delta_stride, delta);
-    }
-    if (commit == b.rows && changed) store_tile(state + column, tile, dk, dv);
+  const Place state{a.state + (int64_t(s.slot) * a.value_heads + head) * dk * dv + column, dv};
+  const Place tile{scratch, 16 * W};
+  float* deltas = a.pending_delta + (pending * a.value_heads + head) * dv + column;
+  const int64_t delta_stride = int64_t(a.value_heads) * dv;
+  const float* next = column + 16 * W < dv ? state.at + 16 * W : nullptr;
+  const int changes = b.fold + b.commit;
+
+  Place from = state;
+  for (int f = 0; f < b.fold; ++f) {
+    const Place to = f + 1 == changes ? state : tile;
+    absorb<W>(from, to, a.pending_k + ((pending + f) * a.key_heads + key_head) * dk,
+              deltas + f * delta_stride, a.pending_decay[(pending + f) * a.value_heads + head], dk);
+    from = to;
   }
-  for (int r = commit; r < b.rows; ++r)
-    a.pending_decay[(pending + r - commit) * a.value_heads + head] = b.decay[r];
+  for (int r = 0; r < b.rows; ++r) {
+    const Place to = b.fold + r + 1 == changes ? state : tile;
+    const Row row{b.q + r * dk, b.k + r * dk, b.v + r * dv + column, b.beta[r], b.decay[r],
+                  b.o + r * dv + column,
+                  r < b.commit ? nullptr : deltas + (r - b.commit) * delta_stride};
+    step<W>(from, to, row, dk, r == 0 ? next : nullptr, dv);
+    from = to;
+  }
+}
+
+void recur(const DeltaNet& a, const Segment& s, int key_head, int head, const Block& b,
+           float* scratch) {
+  int column = 0;
+  for (; column + 16 * kWidth <= a.dv; column += 16 * kWidth)
+    recur_columns<kWidth>(a, s, key_head, head, b, column, scratch);
+  for (; column < a.dv; column += 16) recur_columns<1>(a, s, key_head, head, b, column, scratch);
+  for (int r = b.commit; r < b.rows; ++r)
+    a.pending_decay[(int64_t(s.slot) * a.pending + r - b.commit) * a.value_heads + head] =
+        b.decay[r];
 }
 
 // y = rms(o; norm_w) * silu(z).
@@ -214,6 +285,8 @@ void delta_net(const DeltaNet& a, int segment, int key_head, float* scratch) {
   float* beta = o + int64_t(block) * dv;
   float* decay = beta + round16(block);
   float* tile = decay + round16(block);
+  const float* first_tile = a.state + (int64_t(s.slot) * a.value_heads + key_head) * dk * dv;
+  for (int i = 0; i < dk; ++i) ask(first_tile, i, dv, kWidth);
 
   // The last block takes all rows that are not committed (at most `pending`), so that no state
   // needs to be carried from one block to the next except in its own place.
@@ -229,7 +302,9 @@ void delta_net(const DeltaNet& a, int segment, int key_head, float* scratch) {
       const int head = key_head + i * a.key_heads;
       convolve(a, s, first, rows, v_channels + head * dv, dv, w_v + int64_t(i) * a.taps * dv, v);
       gates(a, s.row + first, rows, head, beta, decay);
-      recur(a, s, key_head, head, Block{first, rows, q, k, v, beta, decay}, tile, o);
+      const int commit = s.final - first < rows ? s.final - first : rows;
+      recur(a, s, key_head, head,
+            Block{first, rows, first == 0 ? s.fold : 0, commit, q, k, v, beta, decay, o}, tile);
       gated_norm(a, s.row + first, rows, head, o);
     }
     for (int r = s.final > first ? s.final - first : 0; r < rows; ++r) {

@@ -98,10 +98,15 @@ static inline int64_t round16(int64_t n) { return (n + 15) / 16 * 16; }
 // then the weighted sum of values.
 static inline int64_t partial_floats(const KvCache& cache) { return 16 + cache.dim; }
 
-// Queries, partials and running sums of a unit.
+// Queries of a unit, their scores in one page, and a factor each.
+static inline int64_t query_floats(const Attend& a, int rows) {
+  const int64_t queries = int64_t(rows) * (a.query_heads / a.cache.heads);
+  return round16(queries * (a.cache.dim + kPageRows + 1));
+}
+// The same, then partials of one chunk and of all chunks before it.
 static inline int64_t attend_scratch(const Attend& a, int rows) {
   const int64_t queries = int64_t(rows) * (a.query_heads / a.cache.heads);
-  return queries * (a.cache.dim + 2 * partial_floats(a.cache));
+  return query_floats(a, rows) + queries * 2 * partial_floats(a.cache);
 }
 
 // Rows that the delta-net kernel takes through one tile of the state at a time: enough to pay for
@@ -115,7 +120,7 @@ static inline int64_t delta_net_scratch(const DeltaNet& a) {
   return int64_t(a.taps) * (2 * a.dk + group * a.dv)  // convolution weights, one tap after another
          + block * (2 * a.dk + 2 * a.dv)              // q, k, v, o
          + 2 * round16(block)                         // beta, decay
-         + 16 * int64_t(a.dk);                        // a tile of the state
+         + 32 * int64_t(a.dk);                        // a tile of the state
 }
 
 }  // namespace headlong
