@@ -1,5 +1,6 @@
-"""Text in and out: token ids, streaming text, stop strings, reasoning and tool calls."""
+"""Text in and out: ids, streaming, stop strings, chat templates, reasoning and tool calls."""
 
+from headlong.tokenizer.chat_template import ChatTemplate, RenderedPrompt
 from headlong.tokenizer.reasoning import ReasoningDelta, ReasoningParser, opens_reasoning
 from headlong.tokenizer.stop import StopMatcher
 from headlong.tokenizer.stream import StreamDecoder
@@ -8,8 +9,10 @@ from headlong.tokenizer.tool_calls import ToolCall, ToolCallDelta, ToolCallParse
 from headlong.tokenizer.vocabulary import TokenType, Vocabulary
 
 __all__ = [
+    "ChatTemplate",
     "ReasoningDelta",
     "ReasoningParser",
+    "RenderedPrompt",
     "StopMatcher",
     "StreamDecoder",
     "TokenType",
