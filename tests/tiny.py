@@ -91,6 +91,14 @@ class TinySpec:
     random_blocks: bool = False
     """Fill quantised blocks with random bits, so that every code point of the type occurs, instead
     of encoding the random values; not with a chain."""
+    fused_qkv: bool = False
+    """Store the q, k and v matrices of full attention as one, `attn_qkv`."""
+    lists_recurrent_layers: bool = False
+    """Name the recurrent layers one by one instead of by `full_attention_interval`."""
+    mtp_norm: bool = True
+    """Give the MTP head a final norm of its own; it falls back to `output_norm`."""
+    mtp_tables: bool = False
+    """Give the MTP head an embedding table and an output matrix of its own; not with a chain."""
     printable: bool = False
     """Make only tokens of whole, printable ASCII characters likely, so that every token is text."""
     mix: float = 1.5
@@ -102,8 +110,10 @@ class TinySpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.chain is not None and (self.tied or self.random_blocks):
-            raise ValueError("a chain needs encoded values and an output matrix of its own")
+        if self.chain is not None and (self.tied or self.random_blocks or self.mtp_tables):
+            raise ValueError(
+                "a chain needs encoded values and one output matrix for trunk and head"
+            )
         if self.value_heads % self.key_heads or self.heads % self.kv_heads:
             raise ValueError("value_heads and heads must be multiples of key_heads and kv_heads")
 
@@ -161,7 +171,7 @@ def write_tiny(path: Path | str, spec: TinySpec | None = None) -> Tiny:
     for block in range(spec.blocks):
         _write_block(weights, block)
     if spec.mtp:
-        _write_nextn(weights, chain)
+        _write_nextn(weights, likely, chain)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -195,7 +205,11 @@ def _write_metadata(writer: gguf.GGUFWriter, spec: TinySpec, vocab: TinyVocab) -
     writer.add_rope_freq_base(spec.rope_base)
     writer.add_rope_dimension_count(spec.n_rot)
     writer.add_rope_dimension_sections([first, second, pairs - first - second, 0])
-    writer.add_full_attention_interval(spec.full_attention_interval)
+    if spec.lists_recurrent_layers:
+        flags = [not spec.is_full_attention(block) for block in range(spec.blocks)]
+        writer.add_array(f"{ARCHITECTURE}.attention.recurrent_layers", flags)
+    else:
+        writer.add_full_attention_interval(spec.full_attention_interval)
     writer.add_ssm_conv_kernel(spec.conv_kernel)
     writer.add_ssm_state_size(spec.state_size)
     writer.add_ssm_group_count(spec.key_heads)
@@ -281,9 +295,7 @@ def _write_vocabulary_matrices(
     weights: _Weights, likely: tuple[int, ...], chain: _ChainPlan | None
 ) -> None:
     spec = weights.spec
-    # Output rows of the other tokens are small, as those of unused tokens are in trained models.
-    scale = np.full(spec.vocab, 0.2, dtype=np.float32)
-    scale[list(likely)] = 1
+    scale = _row_scale(spec, likely)
     weights.norm("output_norm.weight", spec.hidden)
     if chain is not None:
         _write_chain(weights, likely, chain, scale)
@@ -292,6 +304,13 @@ def _write_vocabulary_matrices(
     else:
         weights.matrix("token_embd.weight", spec.vocab, spec.hidden, spec.hidden**0.5)
         weights.matrix("output.weight", spec.vocab, spec.hidden, 3 * scale)
+
+
+def _row_scale(spec: TinySpec, likely: tuple[int, ...]) -> Floats:
+    """Output rows of the other tokens are small, as those of unused tokens in trained models."""
+    scale = np.full(spec.vocab, 0.2, dtype=np.float32)
+    scale[list(likely)] = 1
+    return scale
 
 
 def _write_chain(
@@ -336,9 +355,12 @@ def _write_block(weights: _Weights, block: int) -> None:
 def _write_attention(weights: _Weights, prefix: str) -> None:
     spec = weights.spec
     width, kv_width = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    weights.matrix(prefix + "attn_q.weight", 2 * width, spec.hidden)
-    weights.matrix(prefix + "attn_k.weight", kv_width, spec.hidden)
-    weights.matrix(prefix + "attn_v.weight", kv_width, spec.hidden)
+    if spec.fused_qkv:
+        weights.matrix(prefix + "attn_qkv.weight", 2 * width + 2 * kv_width, spec.hidden)
+    else:
+        weights.matrix(prefix + "attn_q.weight", 2 * width, spec.hidden)
+        weights.matrix(prefix + "attn_k.weight", kv_width, spec.hidden)
+        weights.matrix(prefix + "attn_v.weight", kv_width, spec.hidden)
     # 1.4 * 1.4 doubles the scores: attention then prefers some positions clearly.
     weights.norm(prefix + "attn_q_norm.weight", spec.head_dim, 1.4)
     weights.norm(prefix + "attn_k_norm.weight", spec.head_dim, 1.4)
@@ -363,13 +385,18 @@ def _write_delta_net(weights: _Weights, prefix: str) -> None:
     weights.matrix(prefix + "ssm_out.weight", spec.hidden, spec.value_dim, weights.branch)
 
 
-def _write_nextn(weights: _Weights, chain: _ChainPlan | None) -> None:
+def _write_nextn(weights: _Weights, likely: tuple[int, ...], chain: _ChainPlan | None) -> None:
     spec, prefix = weights.spec, f"blk.{weights.spec.layers}.nextn."
     weights.norm(prefix + "enorm.weight", spec.hidden)
     weights.norm(prefix + "hnorm.weight", spec.hidden)
     if chain is None:
         weights.matrix(prefix + "eh_proj.weight", spec.hidden, 2 * spec.hidden)
-        weights.norm(prefix + "shared_head_norm.weight", spec.hidden)
+        if spec.mtp_norm:
+            weights.norm(prefix + "shared_head_norm.weight", spec.hidden)
+        if spec.mtp_tables:
+            weights.matrix(prefix + "embed_tokens.weight", spec.vocab, spec.hidden)
+            scale = 3 * _row_scale(spec, likely)
+            weights.matrix(prefix + "shared_head_head.weight", spec.vocab, spec.hidden, scale)
         return
     half = spec.hidden // 2
     projection = np.zeros((spec.hidden, 2 * spec.hidden), dtype=np.float32)

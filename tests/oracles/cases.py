@@ -31,6 +31,21 @@ SHAPES = {
     ),
 }  # fmt: skip
 
+# What transformers does not read, but published files may hold and llama.cpp reads.
+LAYOUTS = {
+    "fused q, k and v": TinySpec(weights="F32", fused_qkv=True),
+    "recurrent layers listed": TinySpec(
+        weights="F32", lists_recurrent_layers=True, full_attention_interval=3
+    ),
+}
+
+HEADS = {
+    "own output matrix": TinySpec(weights="F32", printable=True),
+    "tied": TinySpec(weights="F32", printable=True, tied=True),
+    "trunk's norm": TinySpec(weights="F32", printable=True, mtp_norm=False),
+    "own tables": TinySpec(weights="F32", printable=True, mtp_tables=True),
+}
+
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:
     """Token ids of any kind in a tiny vocabulary: text, control, unused."""

@@ -116,6 +116,15 @@ class MtpHead:
             for t in gguf.GGUFReader(path).tensors
             if t.name.startswith(prefix)
         }
+        # What the head has no copy of, it shares with the trunk; transformers' norm weights are
+        # centred on zero.
+        model = trunk.model
+        shared = {
+            "nextn.embed_tokens.weight": model.model.embed_tokens.weight,
+            "nextn.shared_head_head.weight": model.lm_head.weight,
+            "nextn.shared_head_norm.weight": model.model.norm.weight + 1,
+        }
+        self._tensors = {name: value.detach() for name, value in shared.items()} | self._tensors
         attention = next(i for i, kind in enumerate(config.layer_types) if kind == "full_attention")
         with _quiet():
             self._layer = Qwen3_5DecoderLayer(config, attention).to(torch.float32).eval()
@@ -136,13 +145,14 @@ class MtpHead:
             drafts: list[Floats] = []
             for _ in range(count):
                 output = self._rows(following, torch.stack(hidden))[-1]
-                drafts.append(self._trunk.model.lm_head(output).numpy())
+                logits = output @ self._tensors["nextn.shared_head_head.weight"].T
+                drafts.append(logits.numpy())
                 hidden.append(output)
                 following.append(int(drafts[-1].argmax()))
             return drafts
 
     def _rows(self, tokens: list[int], hidden: torch.Tensor) -> torch.Tensor:
-        embedded = self._trunk.model.model.embed_tokens(torch.tensor(tokens))
+        embedded = self._tensors["nextn.embed_tokens.weight"][torch.tensor(tokens)]
         joined = torch.cat([self._norm("enorm", embedded), self._norm("hnorm", hidden)], dim=-1)
         x = (joined @ self._tensors["nextn.eh_proj.weight"].T)[None]
         count = x.shape[1]

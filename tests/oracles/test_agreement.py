@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from oracles import hf
-from oracles.cases import SHAPES, Difference, log_softmax, random_tokens
+from oracles.cases import HEADS, SHAPES, Difference, log_softmax, random_tokens
 from oracles.conftest import TinyMaker
 from oracles.llama_cpp import OracleError, Settings, Worker
 from oracles.speculate import simulate
@@ -35,12 +35,12 @@ def test_hidden_states_agree(llama: Worker, tiny: TinyMaker) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 10])
-@pytest.mark.parametrize("tied", [False, True], ids=["own head", "tied"])
+@pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS.keys())
 def test_llama_cpp_accepts_the_drafts_computed_here(
-    llama: Worker, tiny: TinyMaker, length: int, tied: bool
+    llama: Worker, tiny: TinyMaker, length: int, spec: TinySpec
 ) -> None:
     """Made to say what our MTP oracle drafts, llama.cpp's trunk accepts its own head's drafts."""
-    model = tiny(TinySpec(weights="F32", printable=True, tied=tied))
+    model = tiny(spec)
     head = hf.MtpHead(model.path, hf.Trunk(model.path, kv_type="F32"), zero_row=True)
     prompt = list(model.likely[5 : 5 + length])
     forced = 0

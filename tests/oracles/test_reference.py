@@ -17,7 +17,15 @@ import pytest
 
 from headlong.ops.reference import ReferenceOps
 from oracles import hf
-from oracles.cases import SHAPES, WEIGHT_TYPES, Difference, log_softmax, random_tokens
+from oracles.cases import (
+    HEADS,
+    LAYOUTS,
+    SHAPES,
+    WEIGHT_TYPES,
+    Difference,
+    log_softmax,
+    random_tokens,
+)
 from oracles.conftest import TinyMaker, TwinMaker
 from oracles.llama_cpp import Settings, Worker
 from oracles.ours import Ours
@@ -36,7 +44,7 @@ def within(difference: Difference, limit: Difference) -> bool:
     return difference.rms < limit.rms and difference.largest < limit.largest
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("shape", (SHAPES | LAYOUTS).values(), ids=(SHAPES | LAYOUTS).keys())
 def test_shapes_against_llama_cpp(llama: Worker, tiny: TinyMaker, shape: TinySpec) -> None:
     model, tokens = tiny(shape), random_tokens(LONG)
     ours = log_softmax(Ours(model.path, ReferenceOps()).run(tokens).logits)
@@ -86,11 +94,11 @@ def test_weight_types_against_transformers(
 
 
 @pytest.mark.parametrize("length", [2, 3, 70])
-@pytest.mark.parametrize("tied", [False, True], ids=["own head", "tied"])
+@pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS.keys())
 @pytest.mark.usefixtures("transformers")
-def test_drafts_against_transformers(tiny: TinyMaker, length: int, tied: bool) -> None:
+def test_drafts_against_transformers(tiny: TinyMaker, length: int, spec: TinySpec) -> None:
     """Draft logits of the MTP head, each step fed with the drafts before it."""
-    model, tokens = tiny(TinySpec(weights="F32", tied=tied)), random_tokens(length)
+    model, tokens = tiny(spec), random_tokens(length)
     ours = Ours(model.path, ReferenceOps()).draft(tokens, 5)
     theirs = hf.MtpHead(model.path, hf.Trunk(model.path), zero_row=False).draft(tokens, 5)
     for mine, other in zip(ours, theirs, strict=True):
