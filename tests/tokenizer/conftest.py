@@ -1,4 +1,5 @@
 import pytest
+from hypothesis import settings
 
 from headlong.tokenizer import Tokenizer, Vocabulary
 from tiny_vocab import CHAT_TEMPLATE, tiny_vocab

@@ -38,7 +38,9 @@ def _byte_characters() -> dict[str, int]:
 
 _BYTE_OF: Final = _byte_characters()
 _BYTE_TOKEN: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_HIDDEN: Final = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED, TokenType.UNDEFINED)
+_SPELLED: Final = (TokenType.NORMAL, TokenType.BYTE)
+_MEANINGLESS: Final = (TokenType.UNUSED, TokenType.UNDEFINED)
+_HIDDEN: Final = (TokenType.CONTROL, TokenType.UNKNOWN, *_MEANINGLESS)
 # Bytes that no UTF-8 text contains need no token.
 _NEVER_IN_UTF8: Final = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
 
@@ -77,14 +79,18 @@ class Tokenizer:
         """Ids without meaning (padding of the embedding table), ascending; never sample them."""
 
         self._hidden = frozenset(token for token, kind in enumerate(kinds) if kind in _HIDDEN)
-        self._special: dict[str, int] = {}  # text of tokens matched whole -> id
-        spelled: dict[str, int] = {}  # text of tokens that text is made of -> id
+        # Tokens that text is made of, and tokens that are matched whole. Of equal texts the first
+        # counts.
+        spelled: dict[str, int] = {}
+        self._special: dict[str, int] = {}
         controls: list[str] = []
         fixed: list[str] = []
         for token, (text, kind) in enumerate(zip(vocabulary.tokens, kinds, strict=True)):
-            if kind is TokenType.NORMAL or kind is TokenType.BYTE:
+            if not text:
+                continue
+            if kind in _SPELLED:
                 spelled.setdefault(text, token)
-            elif text and kind not in (TokenType.UNUSED, TokenType.UNDEFINED):
+            elif kind not in _MEANINGLESS:
                 self._special.setdefault(text, token)
                 (fixed if kind is TokenType.USER_DEFINED else controls).append(text)
         self.control_texts: Final = tuple(controls)
@@ -228,23 +234,28 @@ def _alternation(texts: Collection[str]) -> re.Pattern[str] | None:
 def _merge_pairs(vocabulary: Vocabulary, spelled: Mapping[str, int]) -> list[tuple[str, str]]:
     """The merges as pairs, without those that would spell a token which text cannot be made of."""
     pairs: list[tuple[str, str]] = []
-    known: set[str] | None = None
+    for merge in vocabulary.merges:
+        left, _, right = merge.partition(" ")
+        if left in spelled and right in spelled and left + right in spelled:
+            pairs.append((left, right))
+    if len(pairs) < len(vocabulary.merges):
+        _check_merges(vocabulary)
+    return pairs
+
+
+def _check_merges(vocabulary: Vocabulary) -> None:
+    """Raise `TokenizerError` for the first merge that is malformed or joins unknown tokens."""
+    known = set(vocabulary.tokens)
     for rank, merge in enumerate(vocabulary.merges):
-        left, space, right = merge.partition(" ")
-        if not (left and space and right) or " " in right:
+        pair = merge.split(" ")
+        if len(pair) != 2 or not all(pair):
             raise TokenizerError(
                 f"tokenizer.ggml.merges: entry {rank} ({merge!r:.80}) is not two parts "
                 "separated by one space"
             )
-        if left in spelled and right in spelled and left + right in spelled:
-            pairs.append((left, right))
-            continue
-        if known is None:
-            known = set(vocabulary.tokens)
-        for part in (left, right, left + right):
+        for part in (*pair, "".join(pair)):
             if part not in known:
                 raise TokenizerError(
                     f"tokenizer.ggml.merges: entry {rank} ({merge!r:.80}) needs the token "
                     f"{part!r:.80}, which the vocabulary does not have"
                 )
-    return pairs
