@@ -1,5 +1,7 @@
 #include "pool.hpp"
 
+#include <stdexcept>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #define HEADLONG_RELAX() _mm_pause()
@@ -10,9 +12,21 @@
 namespace headlong {
 
 namespace {
-// About 40 us of pauses: longer than the gap between two operations of a pass, shorter than what
+
+// Some 30 us of pauses: longer than the gap between two operations of a pass, shorter than what
 // a user would notice as an idle process using a core.
 constexpr int kSpins = 2000;
+
+constexpr int kClaimedBits = 20, kTaskBits = 20;
+constexpr uint64_t kMask = (1u << kClaimedBits) - 1;
+
+constexpr uint64_t open_region(uint32_t number, int tasks) {
+  return (uint64_t(number) << (kClaimedBits + kTaskBits)) | (uint64_t(tasks) << kClaimedBits);
+}
+constexpr int claimed(uint64_t state) { return int(state & kMask); }
+constexpr int tasks_of(uint64_t state) { return int((state >> kClaimedBits) & kMask); }
+constexpr uint64_t region_of(uint64_t state) { return state >> kClaimedBits; }
+
 }  // namespace
 
 Pool::Pool(int threads) : threads_(threads) {
@@ -27,11 +41,16 @@ Pool::~Pool() {
   for (auto& w : workers_) w.join();
 }
 
-void Pool::drain(int thread) {
+void Pool::drain(uint64_t region, int thread) {
+  uint64_t state = state_.load(std::memory_order_acquire);
   for (;;) {
-    const int task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks_) return;
-    call_(ctx_, task, thread);
+    if (region_of(state) != region || claimed(state) >= tasks_of(state)) return;
+    if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire))
+      continue;
+    call_(ctx_, claimed(state), thread);
+    if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == tasks_of(state)) done_.notify_one();
+    state = state_.load(std::memory_order_acquire);
   }
 }
 
@@ -49,12 +68,12 @@ void Pool::worker(int thread) {
     }
     seen = now;
     if (stop_.load(std::memory_order_relaxed)) return;
-    drain(thread);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    drain(region_of(state_.load(std::memory_order_acquire)), thread);
   }
 }
 
 void Pool::run_erased(int tasks, Call call, const void* ctx) {
+  if (tasks > kMostTasks) throw std::length_error("too many tasks in one parallel region");
   std::lock_guard<std::mutex> lock(callers_);
   if (threads_ == 1 || tasks <= 1) {
     for (int task = 0; task < tasks; ++task) call(ctx, task, 0);
@@ -62,20 +81,21 @@ void Pool::run_erased(int tasks, Call call, const void* ctx) {
   }
   call_ = call;
   ctx_ = ctx;
-  tasks_ = tasks;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(threads_ - 1, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
+  done_.store(0, std::memory_order_relaxed);
+  const uint32_t number = epoch_.load(std::memory_order_relaxed) + 1;
+  const uint64_t state = open_region(number & 0xffffffu, tasks);
+  state_.store(state, std::memory_order_release);
+  epoch_.store(number, std::memory_order_release);
   epoch_.notify_all();
-  drain(0);
-  int left = busy_.load(std::memory_order_acquire);
-  for (int spin = 0; left != 0 && spin < kSpins; ++spin) {
+  drain(region_of(state), 0);
+  int done = done_.load(std::memory_order_acquire);
+  for (int spin = 0; done != tasks && spin < kSpins; ++spin) {
     HEADLONG_RELAX();
-    left = busy_.load(std::memory_order_acquire);
+    done = done_.load(std::memory_order_acquire);
   }
-  while (left != 0) {
-    busy_.wait(left, std::memory_order_acquire);
-    left = busy_.load(std::memory_order_acquire);
+  while (done != tasks) {
+    done_.wait(done, std::memory_order_acquire);
+    done = done_.load(std::memory_order_acquire);
   }
 }
 
