@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kMaxHeadDim = 512;
 constexpr int kMaxStateDim = 256;
+constexpr int64_t kMaxPosition = 1 << 30;  // positions are int32, and a chunk may end past the last
 // Query heads x rows that share a pass over the cache: their queries and running sums
 // (64 x 256 floats each) stay in L2 beside the page.
 constexpr int kQueriesPerUnit = 64;
@@ -120,6 +121,8 @@ struct SegmentArrays {
     for (int i = 0; i < s.count; ++i) {
       require(s.pos_start[i] >= 0, "pos_start[", i, "] is negative");
       const int64_t end = int64_t(s.pos_start[i]) + s.rows[i];
+      require(end <= kMaxPosition, "segment ", i, " ends at position ", end, "; at most ",
+              kMaxPosition, " are supported");
       const int64_t used = s.rows[i] == 0 ? 0 : (end + kPageRows - 1) / kPageRows;
       require(used <= s.max_pages, "page_table holds ", s.max_pages,
                                        " pages a segment; segment ", i, " needs ",
