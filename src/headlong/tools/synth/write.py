@@ -1,0 +1,228 @@
+"""Write a rehearsal file: a model of real dimensions whose next token and acceptance are known."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite, prod
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headlong.errors import GGUFError, ParameterError
+from headlong.gguf.names import EMBEDDING, OUTPUT, ExpectedTensor, expected_tensors
+from headlong.gguf.types import GGMLType, ValueType
+from headlong.gguf.writer import GGUFWriter
+from headlong.progress import Progress, Silent, Stage
+from headlong.tools.synth.chain import Chain, make_chain
+from headlong.tools.synth.mark import ACCEPT, SEED
+from headlong.tools.synth.mixes import Mix, Place
+from headlong.tools.synth.recipe import Recipe, generator
+from headlong.tools.synth.sizes import Size
+from headlong.tools.synth.tables import PART, Parts, make_codes
+from headlong.tools.synth.vocabulary import CHAT_TEMPLATE, Vocabulary, make_vocabulary
+
+__all__ = ["TensorPlan", "Written", "plan_tensors", "write_rehearsal"]
+
+_ARCHITECTURE: Final = "qwen35"
+
+_MARGIN: Final = 32 << 20
+"""Bytes a file takes besides its tensors, at most: the vocabulary is 12 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """One tensor of the file."""
+
+    name: str
+    shape: tuple[int, ...]  # ne0 first
+    type: GGMLType
+
+    @property
+    def nbytes(self) -> int:
+        return self.type.row_bytes(self.shape[0]) * prod(self.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A rehearsal file and what is known of it."""
+
+    path: Path
+    bytes: int
+    chain: Chain
+
+
+def plan_tensors(size: Size, mix: Mix) -> list[TensorPlan]:
+    """Names, shapes and types of all tensors, in the order of the file.
+
+    Raises:
+        GGUFError: a row of some matrix does not fit the blocks of its type.
+    """
+    blocks = size.layers + 1
+    listed = [one for one in expected_tensors(size.shapes, size.recurrent, 1) if _stored(one, size)]
+    plans, attention = [], 0
+    for one in listed:
+        block = int(one.name.split(".")[1]) if one.name.startswith("blk.") else 0
+        place = Place(one.name, len(one.shape), block, blocks, attention, size.tied)
+        attention += one.name.endswith("attn_v.weight")
+        plan = TensorPlan(one.name, one.shape, mix.type_of(place))
+        plan.type.row_bytes(plan.shape[0])
+        plans.append(plan)
+    return plans
+
+
+def _stored(tensor: ExpectedTensor, size: Size) -> bool:
+    if tensor.name == OUTPUT:
+        return not size.tied
+    return not tensor.optional or tensor.name.endswith("shared_head_norm.weight")
+
+
+def write_rehearsal(
+    path: str | os.PathLike[str],
+    size: Size,
+    mix: Mix,
+    *,
+    accept: float,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Written:
+    """Write the file; the same arguments give the same bytes.
+
+    Args:
+        path: where to; put in place only when it is whole.
+        size, mix: dimensions and types of the tensors.
+        accept: chance of each draft of the MTP head to be right, 0 to 1.
+        seed: of all random numbers, 0 to 2^32 - 1.
+        overwrite: replace a file that is there.
+        progress: told the bytes written.
+
+    Raises:
+        ParameterError: an argument is out of range, or the file is there and is not to be replaced.
+        GGUFError: there is not enough space, or writing fails; nothing is left behind.
+    """
+    path = Path(path)
+    if not (isfinite(accept) and 0 <= accept <= 1):
+        raise ParameterError(f"accept is {accept}, but must be a chance between 0 and 1.")
+    if not 0 <= seed < 1 << 32:
+        raise ParameterError(f"seed is {seed}, but must be between 0 and {(1 << 32) - 1}.")
+    if size.shapes.hidden % PART or size.shapes.hidden < 4 * PART:
+        raise ParameterError(
+            f"a hidden size of {size.shapes.hidden} cannot be rehearsed: it must be a multiple of "
+            f"{PART} and at least {4 * PART}."
+        )
+    if path.exists() and not overwrite:
+        raise ParameterError(f"{path} is there already; choose another name, or replace it.")
+    plans = plan_tensors(size, mix)
+    total = sum(plan.nbytes for plan in plans)
+    _check_space(path, total + _MARGIN)
+    vocab = make_vocabulary(size.shapes.vocab)
+    chain = make_chain(vocab.words, size.shapes.vocab, accept, generator(seed, "chain"))
+    recipe = _recipe(size, plans, chain, seed)
+    writer = GGUFWriter(path)
+    _add_metadata(writer, size, mix, vocab, accept, seed)
+    with (progress or Silent()).stage("writing", total, "B") as stage:
+        for plan in plans:
+            writer.add_tensor_stream(
+                plan.name, _Pieces(recipe, plan, stage), plan.type, plan.shape
+            )
+        return Written(path, writer.write(), chain)
+
+
+def _recipe(size: Size, plans: list[TensorPlan], chain: Chain, seed: int) -> Recipe:
+    types = {plan.name: plan.type for plan in plans}
+    embedding = types[EMBEDDING]
+    parts = Parts.of(size.shapes.hidden)
+    tables = (embedding, types.get(OUTPUT, embedding))
+    codes = make_codes(parts, chain, tables, generator(seed, "codes"))
+    return Recipe(size, chain, parts, codes, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Draws a tensor when the writer asks for it, and reports its bytes."""
+
+    recipe: Recipe
+    plan: TensorPlan
+    stage: Stage
+
+    def __call__(self) -> Iterator[NDArray[np.uint8]]:
+        plan = self.plan
+        if len(plan.shape) == 1 or plan.name.endswith("ssm_conv1d.weight"):
+            pieces = iter([self.recipe.vector(plan.name, plan.shape).view(np.uint8)])
+        else:
+            pieces = self.recipe.matrix(plan.name, plan.type, plan.shape[1], plan.shape[0])
+        for piece in pieces:
+            yield piece
+            self.stage.advance(piece.nbytes)
+
+
+def _check_space(path: Path, needed: int) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise GGUFError(f"cannot write {path}: there is no folder {folder}.")
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise GGUFError(
+            f"{path} takes {needed / 1e9:.1f} GB, but {folder} has only {free / 1e9:.1f} GB free; "
+            "choose another folder, a smaller size or a smaller weight type."
+        )
+
+
+def _add_metadata(
+    writer: GGUFWriter, size: Size, mix: Mix, vocab: Vocabulary, accept: float, seed: int
+) -> None:
+    shapes = size.shapes
+    writer.add_string("general.architecture", _ARCHITECTURE)
+    writer.add_string("general.type", "model")
+    writer.add_string("general.name", f"Rehearsal of {size.name} (synthetic)")
+    writer.add_string(
+        "general.description",
+        "Random weights of real dimensions for measuring speed; the text means nothing.",
+    )
+    writer.add_uint32("general.file_type", mix.file_type)
+    writer.add_uint32("general.quantization_version", 2)
+    writer.add_float32(ACCEPT, accept)
+    writer.add_uint32(SEED, seed)
+    pairs = size.rotary // 2
+    numbers = {
+        "block_count": size.layers + 1,
+        "nextn_predict_layers": 1,
+        "context_length": size.context,
+        "embedding_length": shapes.hidden,
+        "feed_forward_length": shapes.ffn,
+        "attention.head_count": shapes.heads,
+        "attention.head_count_kv": shapes.kv_heads,
+        "attention.key_length": shapes.head_dim,
+        "attention.value_length": shapes.head_dim,
+        "rope.dimension_count": size.rotary,
+        "full_attention_interval": size.full_attention_interval,
+        "ssm.conv_kernel": shapes.taps,
+        "ssm.state_size": shapes.state,
+        "ssm.group_count": shapes.key_heads,
+        "ssm.time_step_rank": shapes.value_heads,
+        "ssm.inner_size": shapes.inner,
+    }
+    for key, value in numbers.items():
+        writer.add_uint32(f"{_ARCHITECTURE}.{key}", value)
+    writer.add_float32(f"{_ARCHITECTURE}.attention.layer_norm_rms_epsilon", 1e-6)
+    writer.add_float32(f"{_ARCHITECTURE}.rope.freq_base", 1e7)
+    # Time, height and width take turns at the pairs: 11, 11, 10 of 32.
+    sections = [(pairs + 2) // 3, (pairs + 1) // 3, pairs // 3, 0]
+    writer.add_array(f"{_ARCHITECTURE}.rope.dimension_sections", sections, ValueType.INT32)
+    _add_vocabulary(writer, vocab)
+
+
+def _add_vocabulary(writer: GGUFWriter, vocab: Vocabulary) -> None:
+    writer.add_string("tokenizer.ggml.model", "gpt2")
+    writer.add_string("tokenizer.ggml.pre", "qwen35")
+    writer.add_array("tokenizer.ggml.tokens", vocab.tokens, ValueType.STRING)
+    types = np.array(vocab.types, dtype=np.int32)
+    writer.add_array("tokenizer.ggml.token_type", types, ValueType.INT32)
+    writer.add_array("tokenizer.ggml.merges", vocab.merges, ValueType.STRING)
+    writer.add_uint32("tokenizer.ggml.eos_token_id", vocab.end_of_turn)
+    writer.add_uint32("tokenizer.ggml.padding_token_id", vocab.end_of_text)
+    writer.add_bool("tokenizer.ggml.add_bos_token", False)
+    writer.add_string("tokenizer.chat_template", CHAT_TEMPLATE)
