@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from headlong.cache.memory import Cache
 from headlong.engine.calibrate import measure_costs
+from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
 from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
+from headlong.ops.batch import FloatArray
 from headlong.ops.cpu import CpuOps
 from headlong.ops.state import KV_TYPES
 from headlong.progress import Progress, Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
 from headlong.speculation import Auto, CostTable, DraftLength, SpeculationStats
 from headlong.speculation.mtp import MTPDrafter
-from headlong.tokenizer import Tokenizer
+from headlong.tokenizer import ChatTemplate, Tokenizer
 
 DEFAULT_CONTEXT = 4096
 SPECULATION_TYPES = ("draft-mtp", "none")
@@ -150,6 +152,47 @@ class LLM:
         """
         request = self._requests.submit(self._encode(prompt), params or SamplingParams())
         return self._requests.chunks(request)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, object]] = (),
+        template_kwargs: Mapping[str, object] | None = None,
+    ) -> ChatCompletion:
+        """Answer a conversation through the file's chat template.
+
+        >>> llm.chat([{"role": "user", "content": "Hello"}]).content
+
+        ``tools`` in OpenAI's form; ``template_kwargs`` are variables of the template, such as
+        ``enable_thinking``.
+        """
+        for chunk in self.stream_chat(
+            messages, params, tools=tools, template_kwargs=template_kwargs
+        ):
+            if chunk.answer is not None:
+                return chunk.answer
+        raise AssertionError("a stream ends with its answer")
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, object]] = (),
+        template_kwargs: Mapping[str, object] | None = None,
+    ) -> Iterator[ChatChunk]:
+        """Answer a conversation piece by piece, reasoning and tool calls told apart."""
+        request = ChatRequest(messages, tools, template_kwargs)
+        prompt = request.render(ChatTemplate.for_tokenizer(self.tokenizer))
+        tokens = self.tokenizer.encode(prompt.text, literal=prompt.literal)
+        reader = AnswerReader(prompt.text, tools)
+        return map(reader.feed, self.stream(tokens, params))
+
+    def logits(self, tokens: Sequence[int]) -> FloatArray:
+        """Logits of the token after these, float32 ``[vocab]``; nothing else may be running."""
+        return self._engine.logits(tokens)
 
     def _encode(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)

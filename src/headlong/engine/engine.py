@@ -120,20 +120,12 @@ class Engine(Generic[W]):
         Raises `ParameterError` for an empty prompt or an id outside the vocabulary, and
         `ContextError` for a prompt that leaves no room to answer.
         """
-        vocab = self._model.config.vocab
-        if not prompt:
-            raise ParameterError("the prompt holds no tokens; give it at least one.")
-        if min(prompt) < 0 or max(prompt) >= vocab:
-            raise ParameterError(f"a prompt token lies outside 0..{vocab - 1}.")
-        if len(prompt) >= self._settings.context:
-            raise ContextError(
-                f"the prompt has {len(prompt)} tokens and the context only "
-                f"{self._settings.context}; shorten it or load with a larger context."
-            )
+        self._check(prompt)
         limit = self._settings.context
         if params.max_tokens is not None:
             limit = min(limit, len(prompt) + params.max_tokens)
         seed = secrets.randbits(32) if params.seed is None else params.seed
+        vocab = self._model.config.vocab
         sampler = Sampler(params, vocab, seed, self._roles.unused, self._roles.eog, len(prompt))
         sequence = Sequence(
             id=next(self._ids),
@@ -149,6 +141,38 @@ class Engine(Generic[W]):
         )
         self._scheduler.submit(sequence)
         return sequence
+
+    def logits(self, tokens: SequenceOf[int]) -> FloatArray:
+        """Logits of the token after these, float32 ``[vocab]``, without disturbing what runs.
+
+        Raises what `submit` raises, and `ContextError` while every slot is taken.
+        """
+        self._check(tokens)
+        lease = self._cache.lease()
+        try:
+            for start in range(0, len(tokens), self._settings.prefill_rows):
+                piece = np.array(tokens[start : start + self._settings.prefill_rows], np.int32)
+                pages = lease.reserve(start + piece.size)
+                segment = Segment(lease.slot, start, piece, pages, final=piece.size)
+                hidden = self._model.forward(
+                    Batch.of([segment]), self._cache.kv, self._cache.recurrent
+                )
+            row: FloatArray = self._model.logits(hidden[-1:])[0]
+            return row
+        finally:
+            self._cache.release(lease)
+
+    def _check(self, prompt: SequenceOf[int]) -> None:
+        vocab = self._model.config.vocab
+        if not prompt:
+            raise ParameterError("the prompt holds no tokens; give it at least one.")
+        if min(prompt) < 0 or max(prompt) >= vocab:
+            raise ParameterError(f"a prompt token lies outside 0..{vocab - 1}.")
+        if len(prompt) >= self._settings.context:
+            raise ContextError(
+                f"the prompt has {len(prompt)} tokens and the context only "
+                f"{self._settings.context}; shorten it or load with a larger context."
+            )
 
     def cancel(self, sequence: Sequence) -> None:
         """End a request early; harmless if it has ended."""
