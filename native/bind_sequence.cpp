@@ -70,8 +70,7 @@ void check_rows(const int32_t* row_start, const int32_t* rows, int count, int64_
     require(rows[s] >= 0, "rows[", s, "] is negative");
     require(row_start[s] >= end, "row_start[", s, "] lies inside or before the last segment");
     end = int64_t(row_start[s]) + rows[s];
-    require(end <= total, "segment ", s, " ends at row ", end,
-                              " of ", total);
+    require(end <= total, "segment ", s, " ends at row ", end, " of ", total);
   }
 }
 
@@ -81,9 +80,10 @@ struct CacheArrays {
   int64_t pages;
   KvCache cache;
 
-  CacheArrays(nb::handle k_, nb::handle v_, nb::handle ks, nb::handle vs, int64_t heads, int64_t dim,
-              Access access)
-      : k(k_, "k_cache", ks.is_none() ? Dtype::f16 : Dtype::i8, {-1, heads, kPageRows, dim}, access),
+  CacheArrays(nb::handle k_, nb::handle v_, nb::handle ks, nb::handle vs, int64_t heads,
+              int64_t dim, Access access)
+      : k(k_, "k_cache", ks.is_none() ? Dtype::f16 : Dtype::i8, {-1, heads, kPageRows, dim},
+          access),
         v(v_, "v_cache", ks.is_none() ? Dtype::f16 : Dtype::i8,
           {k.dim(0), k.dim(1), kPageRows, dim}, access),
         pages(k.dim(0)) {
@@ -91,8 +91,8 @@ struct CacheArrays {
     heads = k.dim(1);
     cache = {k.data<void>(), v.data<void>(), nullptr, nullptr, int(heads), int(dim)};
     if (ks.is_none()) return;
-    require(dim % kScaleBlock == 0, "an int8 cache needs heads of a multiple of ",
-                                        kScaleBlock, " dims");
+    require(dim % kScaleBlock == 0, "an int8 cache needs heads of a multiple of ", kScaleBlock,
+            " dims");
     k_scale.emplace(ks, "k_scale", Dtype::f16,
                     std::initializer_list<int64_t>{pages, heads, kPageRows, dim / kScaleBlock},
                     access);
@@ -114,8 +114,8 @@ struct SegmentArrays {
         row_start(start, "row_start", Dtype::i32, {page_table.dim(0)}),
         rows(count, "rows", Dtype::i32, {page_table.dim(0)}),
         pos_start(position, "pos_start", Dtype::i32, {page_table.dim(0)}),
-        segments{int(page_table.dim(0)), row_start.i32(), rows.i32(), pos_start.i32(),
-                 page_table.i32(), int(page_table.dim(1))} {
+        segments{int(page_table.dim(0)), row_start.i32(),  rows.i32(),
+                 pos_start.i32(),        page_table.i32(), int(page_table.dim(1))} {
     const Segments& s = segments;
     check_rows(s.row_start, s.rows, s.count, total_rows);
     for (int i = 0; i < s.count; ++i) {
@@ -124,14 +124,12 @@ struct SegmentArrays {
       require(end <= kMaxPosition, "segment ", i, " ends at position ", end, "; at most ",
               kMaxPosition, " are supported");
       const int64_t used = s.rows[i] == 0 ? 0 : (end + kPageRows - 1) / kPageRows;
-      require(used <= s.max_pages, "page_table holds ", s.max_pages,
-                                       " pages a segment; segment ", i, " needs ",
-                                       used);
+      require(used <= s.max_pages, "page_table holds ", s.max_pages, " pages a segment; segment ",
+              i, " needs ", used);
       for (int64_t p = 0; p < used; ++p) {
         const int32_t page = s.page_table[int64_t(i) * s.max_pages + p];
-        require(page >= 0 && page < pages, "page_table[", i, ", ", p,
-                                               "] is ", page, ", outside 0..",
-                                               pages - 1);
+        require(page >= 0 && page < pages, "page_table[", i, ", ", p, "] is ", page,
+                ", outside 0..", pages - 1);
       }
     }
   }
@@ -145,16 +143,14 @@ struct RotationArrays {
       : cos(c, "cos", Dtype::f32, {rows, -1}),
         sin(s, "sin", Dtype::f32, {rows, cos.dim(1)}),
         rotation{cos.f32(), sin.f32(), int(cos.dim(1))} {
-    require(2 * cos.dim(1) <= dim, "cos holds ", cos.dim(1),
-                                       " pairs, more than half of a head of ",
-                                       dim, " dims");
+    require(2 * cos.dim(1) <= dim, "cos holds ", cos.dim(1), " pairs, more than half of a head of ",
+            dim, " dims");
   }
 };
 
 void check_head(const char* name, int64_t dim) {
-  require(dim > 0 && dim % 16 == 0 && dim <= kMaxHeadDim,
-          name, " has ", dim,
-              " dims; heads must be a multiple of 16 and at most ", kMaxHeadDim);
+  require(dim > 0 && dim % 16 == 0 && dim <= kMaxHeadDim, name, " has ", dim,
+          " dims; heads must be a multiple of 16 and at most ", kMaxHeadDim);
 }
 
 void py_kv_store(Backend& backend, nb::handle k, nb::handle v, nb::handle k_norm, double eps,
@@ -171,7 +167,7 @@ void py_kv_store(Backend& backend, nb::handle k, nb::handle v, nb::handle k_norm
   const RotationArrays rotation(cos, sin, k_.dim(0), dim);
   const SegmentArrays segments(page_table, row_start, rows, pos_start, k_.dim(0), cache.pages);
 
-  const KvStore args{k_.f32(),      v_.f32(),    norm_.f32(),      float(eps),
+  const KvStore args{k_.f32(),          v_.f32(),    norm_.f32(),      float(eps),
                      rotation.rotation, cache.cache, segments.segments};
   nb::gil_scoped_release release;
   struct Task {
@@ -203,9 +199,8 @@ void py_attend(Backend& backend, nb::handle qg, nb::handle q_norm, double eps, n
           "qg must be a whole number of (query, gate) heads wide");
   const Array out_(out, "out", Dtype::f32, {total, heads * dim}, Access::write);
   const CacheArrays cache(k_cache, v_cache, k_scale, v_scale, -1, dim, Access::read);
-  require(cache.cache.heads > 0 && heads % cache.cache.heads == 0,
-          heads, " query heads do not divide among ",
-              cache.cache.heads, " KV heads");
+  require(cache.cache.heads > 0 && heads % cache.cache.heads == 0, heads,
+          " query heads do not divide among ", cache.cache.heads, " KV heads");
   const RotationArrays rotation(cos, sin, total, dim);
   const SegmentArrays segments(page_table, row_start, rows, pos_start, total, cache.pages);
 
@@ -267,28 +262,25 @@ void py_delta_net(Backend& backend, nb::handle qkv, nb::handle z, nb::handle bet
   const Array state_(state, "state", Dtype::f32, {-1, -1, -1, -1}, Access::write);
   const int64_t slots = state_.dim(0), value_heads = state_.dim(1), dk = state_.dim(2),
                 dv = state_.dim(3);
-  require(dk > 0 && dv > 0 && dk % 16 == 0 && dv % 16 == 0 && dk <= kMaxStateDim &&
-              dv <= kMaxStateDim,
-          "state heads of ", dk, " x ", dv,
-              ": both must be multiples of 16 and at most ", kMaxStateDim);
+  require(
+      dk > 0 && dv > 0 && dk % 16 == 0 && dv % 16 == 0 && dk <= kMaxStateDim && dv <= kMaxStateDim,
+      "state heads of ", dk, " x ", dv, ": both must be multiples of 16 and at most ",
+      kMaxStateDim);
   const Array qkv_(qkv, "qkv", Dtype::f32, {-1, -1});
   const int64_t total = qkv_.dim(0), conv_dim = qkv_.dim(1);
   const int64_t key_width = conv_dim - value_heads * dv;
-  require(key_width > 0 && key_width % (2 * dk) == 0,
-          "qkv is ", conv_dim, " wide; after ", value_heads,
-              " value heads no whole number of query and key heads is left");
+  require(key_width > 0 && key_width % (2 * dk) == 0, "qkv is ", conv_dim, " wide; after ",
+          value_heads, " value heads no whole number of query and key heads is left");
   const int64_t key_heads = key_width / (2 * dk);
-  require(value_heads % key_heads == 0, value_heads,
-                                            " value heads do not divide among ",
-                                            key_heads, " key heads");
+  require(value_heads % key_heads == 0, value_heads, " value heads do not divide among ", key_heads,
+          " key heads");
   const Array z_(z, "z", Dtype::f32, {total, value_heads * dv});
   const Array beta_(beta, "beta", Dtype::f32, {total, value_heads});
   const Array alpha_(alpha, "alpha", Dtype::f32, {total, value_heads});
   const Array conv_w_(conv_w, "conv_w", Dtype::f32, {conv_dim, -1});
   const int64_t taps = conv_w_.dim(1);
-  require(taps >= 2 && taps <= kMaxTaps, "conv_w has ", taps,
-                                             " taps; 2..", kMaxTaps,
-                                             " are supported");
+  require(taps >= 2 && taps <= kMaxTaps, "conv_w has ", taps, " taps; 2..", kMaxTaps,
+          " are supported");
   const Array ssm_a_(ssm_a, "ssm_a", Dtype::f32, {value_heads});
   const Array dt_bias_(dt_bias, "dt_bias", Dtype::f32, {value_heads});
   const Array norm_(norm_w, "norm_w", Dtype::f32, {dv});
@@ -313,26 +305,21 @@ void py_delta_net(Backend& backend, nb::handle qkv, nb::handle z, nb::handle bet
   taken.assign(size_t(slots), 0);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t s = slot_.i32()[i], r = rows_.i32()[i], f = fold_.i32()[i], n = final_.i32()[i];
-    require(s >= 0 && s < slots, "slot[", i, "] is ", s, ", outside 0..",
-                                     slots - 1);
+    require(s >= 0 && s < slots, "slot[", i, "] is ", s, ", outside 0..", slots - 1);
     require(!taken[size_t(s)], "slot[", i, "] appears twice");
     taken[size_t(s)] = 1;
-    require(f >= 0 && f <= pending, "fold[", i, "] is ", f, ", outside 0..",
-                                        pending);
-    require(n >= 0 && n <= r, "final[", i, "] is ", n, ", outside 0..",
-                                  r);
-    require(r - n <= pending, "segment ", i, " leaves ", r - n,
-                                  " rows pending; there is room for ", pending);
+    require(f >= 0 && f <= pending, "fold[", i, "] is ", f, ", outside 0..", pending);
+    require(n >= 0 && n <= r, "final[", i, "] is ", n, ", outside 0..", r);
+    require(r - n <= pending, "segment ", i, " leaves ", r - n, " rows pending; there is room for ",
+            pending);
   }
 
-  const DeltaNet args{qkv_.f32(),     z_.f32(),       beta_.f32(),       alpha_.f32(),
-                      conv_w_.f32(),  ssm_a_.f32(),   dt_bias_.f32(),    norm_.f32(),
-                      float(eps),     state_.f32(),   conv_.f32(),       p_k.f32(),
-                      p_delta.f32(),  p_decay.f32(),  p_u.f32(),         slot_.i32(),
-                      row_start_.i32(), rows_.i32(),  fold_.i32(),       final_.i32(),
-                      int(count),     int(pending),   int(key_heads),    int(value_heads),
-                      int(dk),        int(dv),        int(taps),         int(conv_dim),
-                      out_.f32()};
+  const DeltaNet args{
+      qkv_.f32(),     z_.f32(),      beta_.f32(), alpha_.f32(),  conv_w_.f32(),    ssm_a_.f32(),
+      dt_bias_.f32(), norm_.f32(),   float(eps),  state_.f32(),  conv_.f32(),      p_k.f32(),
+      p_delta.f32(),  p_decay.f32(), p_u.f32(),   slot_.i32(),   row_start_.i32(), rows_.i32(),
+      fold_.i32(),    final_.i32(),  int(count),  int(pending),  int(key_heads),   int(value_heads),
+      int(dk),        int(dv),       int(taps),   int(conv_dim), out_.f32()};
   nb::gil_scoped_release release;
   const int64_t scratch = delta_net_scratch(args);
   const auto kernel = backend.kernels.sequence.delta_net;

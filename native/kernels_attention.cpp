@@ -22,8 +22,8 @@ constexpr int kWide = 2;
 
 // Pages are widened to float32 tile by tile, once for all rows and heads of a unit: a widening
 // costs as much as two fmas.  Both tiles hold 16 KiB at most, half of a first-level cache.
-constexpr int kKeyTile = 8;    // positions x all dims
-constexpr int kValueTile = 64; // dims x all positions of a page
+constexpr int kKeyTile = 8;     // positions x all dims
+constexpr int kValueTile = 64;  // dims x all positions of a page
 constexpr int kTileFloats = 4096;
 static_assert(kValueTile * kPageRows <= kTileFloats && kKeyTile * 512 <= kTileFloats);
 static_assert(kKeyTile % kWide == 0);
@@ -81,8 +81,7 @@ struct Ahead {
 
 // scores[h][p] = q_h . key p for the positions of a key tile.
 template <int H>
-void score(const float* q, const float* keys, int dim, int positions, float* scores,
-           Ahead ahead) {
+void score(const float* q, const float* keys, int dim, int positions, float* scores, Ahead ahead) {
   for (int p = 0; p < positions; p += kWide) {
     f32x16 sum[H][kWide];
     for (int h = 0; h < H; ++h)
@@ -112,8 +111,7 @@ void add_values(float* o, int64_t stride, const float* weights, const float* shr
                 const float* values, int width, int limit, Ahead& ahead) {
   f32x16 sum[H][W];
   for (int h = 0; h < H; ++h)
-    for (int i = 0; i < W; ++i)
-      sum[h][i] = mul(load(o + h * stride + 16 * i), splat(shrink[h]));
+    for (int i = 0; i < W; ++i) sum[h][i] = mul(load(o + h * stride + 16 * i), splat(shrink[h]));
   for (int p = 0; p < limit; ++p) {
     ahead.ask();
     for (int h = 0; h < H; ++h) {
@@ -145,11 +143,19 @@ inline void by_heads(int heads, const Body& body) {
     const int left = heads - first;
     const int n = left <= kHeads ? left : left < 2 * kHeads ? (left + 1) / 2 : kHeads;
     switch (n) {
-      case 1: body(first, Count<1>()); break;
-      case 2: body(first, Count<2>()); break;
+      case 1:
+        body(first, Count<1>());
+        break;
+      case 2:
+        body(first, Count<2>());
+        break;
 #if defined(__AVX512F__)
-      case 3: body(first, Count<3>()); break;
-      default: body(first, Count<4>()); break;
+      case 3:
+        body(first, Count<3>());
+        break;
+      default:
+        body(first, Count<4>());
+        break;
 #endif
     }
     first += n;
@@ -253,8 +259,8 @@ void run_chunk(const Attend& a, const AttendUnit& u, int chunk, float* q, float*
   const int heads = a.query_heads / a.cache.heads, dim = a.cache.dim;
   const int64_t queries = int64_t(u.rows) * heads;
   float* scores = q + queries * dim;
-  const Rows rows{q,       scores, scores + queries * kPageRows, partials,
-                  u.rows, heads,  dim,                          partial_floats(a.cache)};
+  const Rows rows{q,     scores, scores + queries * kPageRows, partials, u.rows,
+                  heads, dim,    partial_floats(a.cache)};
   if (a.cache.k_scale == nullptr)
     add_chunk<PageF16>(a, u, chunk, rows);
   else

@@ -99,8 +99,7 @@ void gates(const DeltaNet& a, int row, int rows, int head, float* beta, float* d
       raw_a[i] = a.alpha[at];
     }
     store(beta + r, sigmoid(load(raw_b)));
-    const f32x16 g =
-        mul(splat(a.ssm_a[head]), softplus(add(load(raw_a), splat(a.dt_bias[head]))));
+    const f32x16 g = mul(splat(a.ssm_a[head]), softplus(add(load(raw_a), splat(a.dt_bias[head]))));
     store(decay + r, exp(g));
     store(raw_a, g);
     // exp() stops at e^-87; below, the state is forgotten rather than left as denormals.
@@ -211,7 +210,11 @@ void recur_columns(const DeltaNet& a, const Segment& s, int key_head, int head, 
   }
   for (int r = 0; r < b.rows; ++r) {
     const Place to = b.fold + r + 1 == changes ? state : tile;
-    const Row row{b.q + r * dk, b.k + r * dk, b.v + r * dv + column, b.beta[r], b.decay[r],
+    const Row row{b.q + r * dk,
+                  b.k + r * dk,
+                  b.v + r * dv + column,
+                  b.beta[r],
+                  b.decay[r],
                   b.o + r * dv + column,
                   r < b.commit ? nullptr : deltas + (r - b.commit) * delta_stride};
     step<W>(from, to, row, dk, r == 0 ? next : nullptr, dv);
@@ -242,8 +245,8 @@ void gated_norm(const DeltaNet& a, int row, int rows, int head, const float* o) 
     }
     const f32x16 inverse = splat(1.0f / __builtin_sqrtf(reduce_add(squares) / float(dv) + a.eps));
     for (int d = 0; d < dv; d += 16)
-      store(a.out + at + d, mul(mul(mul(load(o + d), inverse), load(a.norm_w + d)),
-                                silu(load(a.z + at + d))));
+      store(a.out + at + d,
+            mul(mul(mul(load(o + d), inverse), load(a.norm_w + d)), silu(load(a.z + at + d))));
   }
 }
 

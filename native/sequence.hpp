@@ -35,8 +35,8 @@ struct Rotation {
 };
 
 struct KvStore {
-  const float *k, *v;     // [T, heads * dim]
-  const float* k_norm;    // [dim]
+  const float *k, *v;   // [T, heads * dim]
+  const float* k_norm;  // [dim]
   float eps;
   Rotation rotation;
   KvCache cache;
@@ -51,23 +51,23 @@ struct Attend {
   KvCache cache;
   Segments segments;
   int query_heads;
-  float* out;           // [T, query heads * dim]
+  float* out;  // [T, query heads * dim]
 };
 
 // Rows of one segment that share the pages of one KV head.
 struct AttendUnit {
   int segment, kv_head, first, rows;
-  int chunks;           // of the last row
-  int64_t partial;      // where its chunk results lie in the partials, in floats
+  int chunks;       // of the last row
+  int64_t partial;  // where its chunk results lie in the partials, in floats
 };
 
 struct DeltaNet {
-  const float* qkv;      // [T, conv_dim]: before the convolution; q | k | v
-  const float* z;        // [T, value_heads * dv]
-  const float *beta, *alpha;        // [T, value_heads]
-  const float* conv_w;   // [conv_dim, taps], oldest tap first
-  const float *ssm_a, *dt_bias;     // [value_heads]
-  const float* norm_w;   // [dv]
+  const float* qkv;              // [T, conv_dim]: before the convolution; q | k | v
+  const float* z;                // [T, value_heads * dv]
+  const float *beta, *alpha;     // [T, value_heads]
+  const float* conv_w;           // [conv_dim, taps], oldest tap first
+  const float *ssm_a, *dt_bias;  // [value_heads]
+  const float* norm_w;           // [dv]
   float eps;
   float* state;          // [slots, value_heads, dk, dv]
   float* conv;           // [slots, taps - 1, conv_dim], oldest first
@@ -77,7 +77,7 @@ struct DeltaNet {
   float* pending_u;      // [slots, pending, conv_dim]
   const int32_t *slot, *row_start, *rows, *fold, *final;
   int segments, pending, key_heads, value_heads, dk, dv, taps, conv_dim;
-  float* out;            // [T, value_heads * dv]
+  float* out;  // [T, value_heads * dv]
 };
 
 struct SequenceKernels {
@@ -86,7 +86,8 @@ struct SequenceKernels {
   // One unit over all its chunks, finished.
   void (*attend)(const Attend&, const AttendUnit&, float* scratch);
   // One chunk of a unit into `partials`; `combine` then merges the chunks of one row of the unit.
-  void (*attend_chunk)(const Attend&, const AttendUnit&, int chunk, float* scratch, float* partials);
+  void (*attend_chunk)(const Attend&, const AttendUnit&, int chunk, float* scratch,
+                       float* partials);
   void (*combine)(const Attend&, const AttendUnit&, int row, float* partials);
   // All rows of a segment, for the value heads that use one key head.
   void (*delta_net)(const DeltaNet&, int segment, int key_head, float* scratch);
