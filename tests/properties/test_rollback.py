@@ -51,9 +51,7 @@ class Run:
             final,
             self.fold,
         )
-        hidden = self.model.trunk.forward(
-            Batch.of([segment]), self.cache.kv, self.cache.recurrent
-        )
+        hidden = self.model.trunk.forward(Batch.of([segment]), self.cache.kv, self.cache.recurrent)
         self.length += final + accepted
         self.fold = accepted
         return hidden[: final + accepted]

@@ -15,7 +15,7 @@ import numpy as np
 from headlong.models.config import Qwen35Config
 from headlong.models.loader import Loader
 from headlong.models.qwen35 import Attention, FeedForward, Qwen35
-from headlong.ops.batch import Batch, FloatArray, Rope
+from headlong.ops.batch import Batch, FloatArray, RopeTable
 from headlong.ops.protocol import Ops, W
 from headlong.ops.state import KVLayer
 
@@ -30,6 +30,7 @@ class MTPHead(Generic[W]):
 
     config: Qwen35Config
     ops: Ops[W]
+    rope: RopeTable
     embedding: W
     embedding_norm: FloatArray
     hidden_norm: FloatArray
@@ -53,6 +54,7 @@ class MTPHead(Generic[W]):
         return cls(
             config=config,
             ops=trunk.ops,
+            rope=trunk.rope,
             embedding=own_or("embed_tokens", trunk.embedding),
             embedding_norm=load.vector(f"{block}.nextn.enorm.weight", hidden),
             hidden_norm=load.vector(f"{block}.nextn.hnorm.weight", hidden),
@@ -66,7 +68,7 @@ class MTPHead(Generic[W]):
     def fill(self, batch: Batch, hidden: FloatArray, cache: KVLayer) -> None:
         """Store keys and values of rows, and nothing else: all that a prompt row is good for."""
         x = self._join(batch, hidden)
-        self.attention.store(self.ops, x, self.config.eps, self._rope(batch), cache, batch)
+        self.attention.store(self.ops, x, self.config.eps, self.rope.at(batch), cache, batch)
 
     def forward(self, batch: Batch, hidden: FloatArray, cache: KVLayer) -> FloatArray:
         """Store keys and values of all rows and compute each segment's last one.
@@ -76,10 +78,10 @@ class MTPHead(Generic[W]):
         """
         ops, eps = self.ops, self.config.eps
         x = self._join(batch, hidden)
-        self.attention.store(ops, x, eps, self._rope(batch), cache, batch)
+        self.attention.store(ops, x, eps, self.rope.at(batch), cache, batch)
         last = batch.last_rows()
         x = np.ascontiguousarray(x[batch.last_row])
-        x = self.attention.read(ops, x, eps, self._rope(last), cache, last)
+        x = self.attention.read(ops, x, eps, self.rope.at(last), cache, last)
         x = self.ffn(ops, x, eps)
         return ops.norm(x, self.norm, eps)
 
@@ -94,6 +96,3 @@ class MTPHead(Generic[W]):
         normed = ops.norm(hidden, self.hidden_norm, eps)
         (x,) = ops.linear(np.concatenate([embedded, normed], axis=1), self.projection)
         return x
-
-    def _rope(self, batch: Batch) -> Rope:
-        return Rope.at(batch.positions, self.config.attention.rotary, self.config.rope_base)

@@ -60,12 +60,14 @@ class Batch:
         np.cumsum(rows[:-1], out=start[1:])
         width = max(s.pages.size for s in segments)
         table = np.zeros((len(segments), width), np.int32)
+        positions = np.empty(int(rows.sum()), np.int32)
         for i, segment in enumerate(segments):
             table[i, : segment.pages.size] = segment.pages
-        positions = [np.arange(s.start, s.start + s.tokens.size, dtype=np.int32) for s in segments]
+            first, count = start[i], segment.tokens.size
+            positions[first : first + count] = range(segment.start, segment.start + count)
         return cls(
             tokens=np.concatenate([s.tokens for s in segments]),
-            positions=np.concatenate(positions),
+            positions=positions,
             slots=np.array([s.slot for s in segments], np.int32),
             row_start=start,
             rows=rows,
@@ -104,9 +106,26 @@ class Rope:
     cos: FloatArray
     sin: FloatArray
 
-    @classmethod
-    def at(cls, positions: IntArray, n_rot: int, base: float) -> Rope:
-        """Angles ``position * base^(-2 d / n_rot)``, computed in float64."""
-        inverse = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
-        angle = positions.astype(np.float64)[:, None] * inverse
-        return cls(np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32))
+
+class RopeTable:
+    """Rotary angles ``position * base^(-2 d / n_rot)`` of all positions met so far.
+
+    Computed in float64, kept as float32 and extended by doubling.
+    """
+
+    def __init__(self, n_rot: int, base: float) -> None:
+        self._inverse = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
+        self._cos = np.empty((0, n_rot // 2), np.float32)
+        self._sin = self._cos
+
+    def at(self, batch: Batch) -> Rope:
+        """The angles of a batch's rows."""
+        # A segment's last row has its highest position.
+        last = int((batch.pos_start + batch.rows).max())
+        if last > len(self._cos):
+            self._extend(max(last, 2 * len(self._cos), 1024))
+        return Rope(self._cos[batch.positions], self._sin[batch.positions])
+
+    def _extend(self, length: int) -> None:
+        angle = np.arange(length, dtype=np.float64)[:, None] * self._inverse
+        self._cos, self._sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)

@@ -58,8 +58,9 @@ class DraftTimes:
 class Drafter(Protocol):
     """Guesses tokens for many sequences at once."""
 
-    def observe(self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
-                ) -> None:
+    def observe(
+        self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
+    ) -> None:
         """Take note of newly committed rows: ``hidden`` ``[rows, hidden]``, ``tokens`` so far."""
 
     def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[int]], DraftTimes]:
