@@ -1,5 +1,6 @@
 // RMS norm, the quantisation of activations, and arg-max.
 #include "activations.hpp"
+#include "columns.hpp"
 #include "lanes.hpp"
 
 namespace headlong::HEADLONG_ISA {
@@ -43,88 +44,44 @@ void rms_norm_rows(const float* x, int rows, int cols, const float* weight, floa
     normalise(x, cols, rms_scale(x, cols, eps), weight, out);
 }
 
-// to[0..16) = a as bytes; lanes are integral and within -127..127
-static inline void store_bytes(int8_t* to, f32x16 a) {
-#if defined(__AVX512F__)
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
-#elif defined(__AVX2__)
-  const __m256i w = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
-  const __m256i ordered = _mm256_permute4x64_epi64(w, 0xd8);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm_packs_epi16(_mm256_castsi256_si128(ordered),
-                                   _mm256_extracti128_si256(ordered, 1)));
-#else
-  for (int i = 0; i < 16; ++i) to[i] = int8_t(int32_t(a.v[i]));
-#endif
-}
-
-static inline int32_t pair_of(int32_t low, int32_t high) {
-  return int32_t(uint32_t(low & 0xffff) | uint32_t(high) << 16);
-}
-
-// Writes the quantised form (layout.hpp) of one row and superblock; words of a row lie n apart.
-static void quantise(const float* x, int32_t* to, int n) {
-  f32x16 largest = zero(), poison = zero();
-  for (int k = 0; k < kSuperblock; k += 16) {
-    const f32x16 a = load(x + k);
-    largest = max(largest, abs(a));
-    poison = fma(a, zero(), poison);  // NaN once an input is not finite
-  }
-  const float amax = reduce_max(largest), bad = reduce_add(poison);
+// The words (layout.hpp) of one row and superblock.
+static inline void quantise(const float* x, int32_t* to) {
+  const uint32_t bits = largest_magnitude(x);
+  float amax;
+  std::memcpy(&amax, &bits, 4);
+  const bool finite = bits < 0x7f800000u;
   // 127 / amax is infinite below 127 / FLT_MAX = 3.7e-37: such a superblock counts as zero.
-  const bool usable = amax > 4e-37f && bad == 0.0f;
-  int8_t q[kSuperblock];
-  const f32x16 inverse = splat(usable ? 127.0f / amax : 0.0f);
+  const bool usable = finite && amax > 4e-37f;
+  const float scale = !finite ? __builtin_nanf("") : usable ? amax / 127.0f : 0.0f;
+  std::memcpy(to + activation::kScale, &scale, sizeof scale);
   if (usable) {
-    for (int k = 0; k < kSuperblock; k += 16) store_bytes(q + k, round(mul(load(x + k), inverse)));
+    quantise_columns(x, 127.0f / amax, to);
   } else {
-    std::memset(q, 0, sizeof q);
+    std::memset(to, 0, activation::kScale * sizeof(int32_t));
   }
-  for (int g = 0; g < 64; ++g) std::memcpy(to + (activation::kQuad + g) * n, q + 4 * g, 4);
-  int32_t sum16[16], sum32[8];
-  for (int b = 0; b < 16; ++b) {
-    int32_t sum = 0;
-    for (int j = 0; j < 16; ++j) sum += q[16 * b + j];
-    sum16[b] = sum;
-    to[(activation::kInit16 + b) * n] = -32 * sum;
-  }
-  for (int b = 0; b < 8; ++b) {
-    sum32[b] = sum16[2 * b] + sum16[2 * b + 1];
-    const float as_float = float(sum32[b]);
-    to[(activation::kInit32 + b) * n] = -128 * sum32[b];
-    to[(activation::kPair16 + b) * n] = pair_of(sum16[2 * b], sum16[2 * b + 1]);
-    std::memcpy(to + (activation::kSum32 + b) * n, &as_float, 4);
-  }
-  for (int b = 0; b < 4; ++b)
-    to[(activation::kPair32 + b) * n] = pair_of(sum32[2 * b], sum32[2 * b + 1]);
-  const float scale = bad != 0.0f ? __builtin_nanf("") : usable ? amax / 127.0f : 0.0f;
-  std::memcpy(to + activation::kScale * n, &scale, 4);
 }
 
-void prepare_rows(const float* x, const float* norm, float eps, const Activations& to, int first,
-                  int rows) {
-  const int cols = to.cols;
+void quantise_rows(const float* x, const float* norm, float eps, int total, int cols, int first,
+                   int rows, int32_t* to) {
+  const int count = superblocks(cols);
   for (int chunk = first; chunk < first + rows; chunk += kChunk) {
-    const int left = to.rows - chunk;
-    const int n = left < kChunk ? left : kChunk;
+    const int n = total - chunk < kChunk ? total - chunk : kChunk;
+    int32_t* chunk_to = to + size_t(chunk) * count * kWords;
     for (int i = 0; i < n; ++i) {
       const float* row = x + size_t(chunk + i) * cols;
       const float scale = norm ? rms_scale(row, cols, eps) : 1.0f;
-      for (int sb = 0; sb < superblocks(cols); ++sb) {
+      for (int sb = 0; sb < count; ++sb) {
         const int at = sb * kSuperblock;
-        const int count = cols - at < kSuperblock ? cols - at : kSuperblock;
+        const int width = cols - at < kSuperblock ? cols - at : kSuperblock;
+        int32_t* words = chunk_to + (size_t(sb) * n + i) * kWords;
+        if (!norm && width == kSuperblock) {
+          quantise(row + at, words);
+          continue;
+        }
         alignas(64) float y[kSuperblock];
-        normalise(row + at, count, scale, norm ? norm + at : nullptr, y);
-        if (to.floats) {
-          float* f = to.floats + size_t(chunk) * cols + size_t(at) * n + i;
-          for (int k = 0; k < count; ++k) f[size_t(k) * n] = y[k];
-        }
-        if (to.quantised) {
-          std::memset(y + count, 0, size_t(kSuperblock - count) * sizeof(float));
-          const size_t chunk_at = size_t(chunk) * superblocks(cols) * activation::kWords;
-          quantise(y, to.quantised + chunk_at + size_t(sb) * activation::kWords * n + i, n);
-        }
+        normalise(row + at, width, scale, norm ? norm + at : nullptr, y);
+        std::memset(y + width, 0, size_t(kSuperblock - width) * sizeof(float));
+        quantise(y, words);
       }
     }
   }

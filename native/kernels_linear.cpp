@@ -15,7 +15,7 @@ static GroupProduct product_of(PackType type, int rows) {
 // The rows of chunk `first` / kChunk in the form that `type` reads.
 static const void* chunk_of(const Activations& x, PackType type, int first) {
   if (kTypeInfo[type].floating) return x.floats + size_t(first) * x.cols;
-  return x.quantised + size_t(first) * superblocks(x.cols) * activation::kWords;
+  return x.quantised + size_t(first) * superblocks(x.cols) * kWords;
 }
 
 // Lanes of group g that are rows of the matrix.
@@ -76,7 +76,7 @@ static void multiply_gated_groups(const Groups& gate, const Groups& up, const Ac
 
 extern const LinearKernels linear_kernels;
 const LinearKernels linear_kernels{
-    kChunk, rms_norm_rows, prepare_rows, multiply_groups, multiply_gated_groups, argmax_row,
+    kChunk, rms_norm_rows, quantise_rows, multiply_groups, multiply_gated_groups, argmax_row,
     pack_group, unpack_row,
 };
 

@@ -30,22 +30,23 @@ struct WeightBF16 {
 template <class Q, int N, int P>
 HEADLONG_INLINE void float_part(const uint8_t* w, int cols, const float* x,
                                 float (*sums)[kLanes]) {
+  const ptrdiff_t stride = cols;
   F even[N], odd[N];
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) even[i] = odd[i] = zero_float();
   int k = 0;
-  for (; k + 1 < cols; k += 2, w += 2 * Q::kBytes, x += 2 * N) {
+  for (; k + 1 < cols; k += 2, w += 2 * Q::kBytes) {
     const F w0 = Q::template load<P>(w);
     HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i), even[i]);
+    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i * stride + k), even[i]);
     const F w1 = Q::template load<P>(w + Q::kBytes);
     HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) odd[i] = fused(w1, broadcast(x + N + i), odd[i]);
+    for (int i = 0; i < N; ++i) odd[i] = fused(w1, broadcast(x + i * stride + k + 1), odd[i]);
   }
   if (k < cols) {
     const F w0 = Q::template load<P>(w);
     HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i), even[i]);
+    for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i * stride + k), even[i]);
   }
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], add_float(even[i], odd[i]));

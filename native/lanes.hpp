@@ -25,6 +25,8 @@
 
 namespace headlong::HEADLONG_ISA {
 
+using activation::kWords;
+
 // The scale of a block that has none.
 struct Unit {};
 

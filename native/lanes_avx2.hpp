@@ -127,7 +127,7 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
     const V magnitude = Q::kSigned ? _mm256_abs_epi8(w) : w;
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i) {
-      V y = splat_int(a[(block * Q::kQuads + q) * N + i]);
+      V y = splat_int(a[i * kWords + block * Q::kQuads + q]);
       if (Q::kSigned) y = _mm256_sign_epi8(y, w);
       const V product = _mm256_maddubs_epi16(magnitude, y);
       run[i] = q % kRun<Q> == 0 ? product : _mm256_add_epi16(run[i], product);
@@ -139,7 +139,7 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i)
       total[i] = _mm256_add_epi32(
-          total[i], scaled(start_value<Q>(a + (kInit<Q> + block) * N + i), scale));
+          total[i], scaled(start_value<Q>(a + i * kWords + kInit<Q> + block), scale));
   }
 }
 

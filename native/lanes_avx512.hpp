@@ -113,12 +113,12 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
   V sum[N];
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i)
-    sum[i] = Q::kOffset ? splat_int(a[(kInit<Q> + block) * N + i]) : zero_int();
+    sum[i] = Q::kOffset ? splat_int(a[i * kWords + kInit<Q> + block]) : zero_int();
   HEADLONG_UNROLL
   for (int q = 0; q < Q::kQuads; ++q) {
     const V w = Q::template quad<P>(tile, block, q);
     HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) sum[i] = dot4(sum[i], w, a + (block * Q::kQuads + q) * N + i);
+    for (int i = 0; i < N; ++i) sum[i] = dot4(sum[i], w, a + i * kWords + block * Q::kQuads + q);
   }
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) total[i] = scaled(total[i], sum[i], scale);

@@ -184,11 +184,11 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
                                 Scale scale) {
   V sum[N];
   for (int i = 0; i < N; ++i)
-    sum[i] = Q::kOffset ? splat_int(a[(kInit<Q> + block) * N + i]) : zero_int();
+    sum[i] = Q::kOffset ? splat_int(a[i * kWords + kInit<Q> + block]) : zero_int();
   for (int q = 0; q < Q::kQuads; ++q) {
     const V w = Q::template quad<P>(tile, block, q);
     for (int i = 0; i < N; ++i) {
-      const uint32_t y = uint32_t(a[(block * Q::kQuads + q) * N + i]);
+      const uint32_t y = uint32_t(a[i * kWords + block * Q::kQuads + q]);
       for (int byte = 0; byte < 32; byte += 8) {
         const int32_t activation = int8_t(y >> byte & 0xff);
         HEADLONG_LANES sum[i].v[r] +=

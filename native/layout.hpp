@@ -96,25 +96,25 @@ static inline constexpr size_t group_bytes(PackType type, int cols) {
          (rest ? block_superblock_bytes(t.block, rest) : 0);
 }
 
-// Quantised activations of `n` rows that are multiplied together, one superblock of columns.  All
-// entries are 32 bits, the n rows adjacent, so that a kernel reads one cache line after the other
-// and every offset is a constant of its instance.
-//   quad[64][n]    4 x int8: q = round(x * 127 / amax), columns 4g .. 4g+3
-//   init16[16][n]  int32: -32 * (sum of q over 16 columns), where weights are stored plus 32
-//   init32[8][n]   int32: -128 * (sum of q over 32 columns), where weights are stored plus 128
-//   pair16[8][n]   2 x int16: sums over columns 32j .. 32j+15 and 32j+16 .. 32j+31
-//   pair32[4][n]   2 x int16: sums over columns 64j .. 64j+31 and 64j+32 .. 64j+63
-//   sum32[8][n]    float: sum over 32 columns
-//   scale[n]       float: amax / 127, or NaN where an input is not finite
+// Quantised activations of one row and one superblock of columns, in words of 32 bits:
+//   quad[64]    4 x int8: q = round(x * 127 / amax), columns 4g .. 4g+3
+//   init16[16]  int32: -32 * (sum of q over 16 columns), where weights are stored plus 32
+//   init32[8]   int32: -128 * (sum of q over 32 columns), where weights are stored plus 128
+//   pair16[8]   2 x int16: sums over columns 32j .. 32j+15 and 32j+16 .. 32j+31
+//   sum32[8]    float: sum over 32 columns
+//   pair32[4]   2 x int16: sums over columns 64j .. 64j+31 and 64j+32 .. 64j+63
+//   scale       float: amax / 127, or NaN where an input is not finite
+// The words of the rows that are multiplied together follow each other, superblock by superblock:
+// every offset of a kernel instance is then a constant.
 namespace activation {
 constexpr int kQuad = 0;
 constexpr int kInit16 = 64;
 constexpr int kInit32 = 80;
 constexpr int kPair16 = 88;
-constexpr int kPair32 = 96;
-constexpr int kSum32 = 100;
+constexpr int kSum32 = 96;
+constexpr int kPair32 = 104;
 constexpr int kScale = 108;
-constexpr int kWords = 109;  // 436 bytes per row and superblock, against 1024 as float
+constexpr int kWords = 112;  // 7 cache lines, against 16 as float
 }  // namespace activation
 
 }  // namespace headlong

@@ -8,13 +8,13 @@
 
 namespace headlong {
 
-// Activation rows in the form the kernels read.  Rows lie in chunks of up to `chunk_rows` rows; the
-// last chunk may hold fewer.  `quantised` (activation:: words) and `floats` ([cols][rows of the
-// chunk]) are two forms of the same rows; a matrix reads the one its type needs.
+// Activation rows in the forms the kernels read: quantised (words of activation::, chunks of up to
+// chunk_rows rows, in a chunk superblock by superblock, in a superblock row by row) or as they are
+// ([rows, cols]).  A matrix reads the form its type needs; the other may be null.
 struct Activations {
   int rows, cols;
   int32_t* quantised;
-  float* floats;
+  const float* floats;
 };
 
 // Weights of consecutive row groups of one packed matrix.
@@ -32,10 +32,10 @@ struct LinearKernels {
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, rows of `cols` floats.
   void (*rms_norm)(const float* x, int rows, int cols, const float* weight, float eps, float* out);
 
-  // Fills rows [first, first + rows) of `to`, first a multiple of chunk_rows, from x (row r at
-  // x + r * cols), normalised by rms_norm where norm is not null.  A null form of `to` is skipped.
-  void (*prepare)(const float* x, const float* norm, float eps, const Activations& to, int first,
-                  int rows);
+  // Quantises rows [first, first + rows) of x [of `total` rows, cols] into `to`, first a multiple of
+  // chunk_rows; normalised by rms_norm first where norm is not null.
+  void (*quantise)(const float* x, const float* norm, float eps, int total, int cols, int first,
+                   int rows, int32_t* to);
 
   // out[t][row] = (residual ? residual[t][row] : 0) + sum over k of x[t][k] * w[row][k], for the
   // rows of the groups; t-th row of out and residual at t * stride.

@@ -44,8 +44,8 @@ struct Span {
   int output, first, count;
 };
 
-thread_local Scratch<int32_t> quantised_scratch, hidden_quantised_scratch;
-thread_local Scratch<float> float_scratch, hidden_float_scratch, hidden_scratch;
+thread_local Scratch<int32_t> quantised_scratch;
+thread_local Scratch<float> normed_scratch, hidden_scratch;
 thread_local std::vector<Span> spans;
 
 Groups groups_of(const Packed& w, int first, int count) {
@@ -90,20 +90,26 @@ void run_spans(Backend& backend, bool many_chunks, const Span* list, int count, 
 
 // Activations of x [rows, cols] in the forms that are asked for.
 Activations prepare(Backend& backend, const float* x, int rows, int cols, const float* norm,
-                    float eps, bool quantised, bool floats, Scratch<int32_t>& quantised_buffer,
-                    Scratch<float>& float_buffer) {
+                    float eps, bool quantised, bool floats) {
   const LinearKernels& k = backend.kernels.linear;
-  Activations a{rows, cols, nullptr, nullptr};
-  if (quantised)
-    a.quantised = quantised_buffer.get(size_t(rows) * superblocks(cols) * activation::kWords);
-  if (floats) a.floats = float_buffer.get(size_t(rows) * cols);
-  if (int64_t(rows) * cols <= kAlone || rows <= k.chunk_rows) {
-    k.prepare(x, norm, eps, a, 0, rows);
+  Activations a{rows, cols, nullptr, x};
+  const bool alone = int64_t(rows) * cols <= kAlone || rows <= k.chunk_rows;
+  if (floats && norm) {
+    float* normed = normed_scratch.get(size_t(rows) * cols);
+    rms_norm(backend, x, rows, cols, norm, eps, normed);
+    a.floats = x = normed;
+    norm = nullptr;
+  }
+  if (!quantised) return a;
+  a.quantised = quantised_scratch.get(size_t(rows) * superblocks(cols) * activation::kWords);
+  if (alone) {
+    k.quantise(x, norm, eps, rows, cols, 0, rows, a.quantised);
   } else {
     const int chunks = (rows + k.chunk_rows - 1) / k.chunk_rows;
     backend.pool.run(chunks, [&](int chunk, int) {
       const int first = chunk * k.chunk_rows;
-      k.prepare(x, norm, eps, a, first, std::min(k.chunk_rows, rows - first));
+      k.quantise(x, norm, eps, rows, cols, first, std::min(k.chunk_rows, rows - first),
+                 a.quantised);
     });
   }
   return a;
@@ -138,7 +144,7 @@ void linear(Backend& backend, const float* x, int rows, int cols, const float* n
   for (int first = 0; first < rows; first += kRowBlock) {
     const int n = std::min(kRowBlock, rows - first);
     const Activations a = prepare(backend, x + size_t(first) * cols, n, cols, norm, eps, quantised,
-                                  floats, quantised_scratch, float_scratch);
+                                  floats);
     multiply(backend, a, outputs, count, first);
   }
 }
@@ -153,8 +159,7 @@ void ffn(Backend& backend, const float* x, int rows, const float* norm, float ep
   for (int first = 0; first < rows; first += kRowBlock) {
     const int n = std::min(kRowBlock, rows - first);
     const float* block = x + size_t(first) * cols;
-    const Activations a = prepare(backend, block, n, cols, norm, eps, quantised, floats,
-                                  quantised_scratch, float_scratch);
+    const Activations a = prepare(backend, block, n, cols, norm, eps, quantised, floats);
     float* hidden = hidden_scratch.get(size_t(n) * width);
     cut(backend.pool.threads(), 1, [&](int) { return bytes; }, [&](int) { return gate.groups(); });
     run_spans(backend, n > k.chunk_rows, spans.data(), int(spans.size()), bytes,
@@ -163,8 +168,7 @@ void ffn(Backend& backend, const float* x, int rows, const float* norm, float ep
                                  a, hidden, width);
               });
     const Activations h =
-        prepare(backend, hidden, n, width, nullptr, 0.0f, !floating(down), floating(down),
-                hidden_quantised_scratch, hidden_float_scratch);
+        prepare(backend, hidden, n, width, nullptr, 0.0f, !floating(down), floating(down));
     const Output o{&down, out + size_t(first) * cols, block};
     multiply(backend, h, &o, 1, 0);
   }

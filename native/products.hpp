@@ -50,7 +50,7 @@ HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a
   F acc[N];
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = zero_float();
-  for (int sb = 0; sb < superblocks(cols); ++sb, a += activation::kWords * N) {
+  for (int sb = 0; sb < superblocks(cols); ++sb, a += kWords * N) {
     const auto tile = Q::tile(group, cols, sb);
     F t[N];
     HEADLONG_UNROLL
@@ -65,12 +65,12 @@ HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a
         const F m = Q::template minimum<P>(tile, b);
         HEADLONG_UNROLL
         for (int i = 0; i < N; ++i)
-          t[i] = fused(m, broadcast(a + (activation::kSum32 + b) * N + i), t[i]);
+          t[i] = fused(m, broadcast(a + i * kWords + activation::kSum32 + b), t[i]);
       }
     }
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i)
-      acc[i] = fused(broadcast(a + activation::kScale * N + i), t[i], acc[i]);
+      acc[i] = fused(broadcast(a + i * kWords + activation::kScale), t[i], acc[i]);
   }
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
@@ -85,7 +85,7 @@ HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = zero_float();
   for (int sb = 0; sb < cols / kSuperblock;
-       ++sb, tile += super_bytes(bytes), a += activation::kWords * N) {
+       ++sb, tile += super_bytes(bytes), a += kWords * N) {
     V total[N];
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i) total[i] = zero_int();
@@ -104,7 +104,7 @@ HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a
       for (int j = 0; j < Q::kMinPairs; ++j) {
         const V pair = Q::template min_pair<P>(tile, j);
         HEADLONG_UNROLL
-        for (int i = 0; i < N; ++i) minima[i] = dot2(minima[i], pair, a + (Q::kPairs + j) * N + i);
+        for (int i = 0; i < N; ++i) minima[i] = dot2(minima[i], pair, a + i * kWords + Q::kPairs + j);
       }
       const F dmin = Q::template dmin<P>(tile);
       HEADLONG_UNROLL
@@ -112,7 +112,7 @@ HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a
     }
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i)
-      acc[i] = fused(broadcast(a + activation::kScale * N + i), x[i], acc[i]);
+      acc[i] = fused(broadcast(a + i * kWords + activation::kScale), x[i], acc[i]);
   }
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
