@@ -163,7 +163,8 @@ inline void by_heads(int heads, const Body& body) {
 }
 
 // Scores of a page become weights, relative to the new maximum; returns the factor by which what
-// was summed before shrinks.  A partial is [maximum, sum of weights, 14 unused, o].
+// was summed before shrinks.  Whatever stood at positions past the limit weighs e^-87, which leaves
+// a sum of at least 1 as it is.  A partial is [maximum, sum of weights, 14 unused, o].
 float soften(float* s, int limit, float* partial, bool fresh) {
   for (int p = limit; p < kPageRows; ++p) s[p] = -__builtin_inff();
   f32x16 high = load(s);
@@ -172,7 +173,6 @@ float soften(float* s, int limit, float* partial, bool fresh) {
   const float top = !fresh && partial[0] > page_max ? partial[0] : page_max;
   const float shrink = fresh ? 0.0f : exp1(partial[0] - top);
   for (int p = 0; p < kPageRows; p += 16) store(s + p, exp(sub(load(s + p), splat(top))));
-  for (int p = limit; p < kPageRows; ++p) s[p] = 0.0f;
   f32x16 sum = load(s);
   for (int p = 16; p < kPageRows; p += 16) sum = add(sum, load(s + p));
   partial[0] = top;
@@ -203,9 +203,9 @@ void add_page(const Rows& rows, const Page& keys, const Page& values, const Page
   const int key_tiles = (used + kKeyTile - 1) / kKeyTile;
 
   for (int p = 0; p < used; p += kKeyTile) {
-    for (int i = 0; i < kKeyTile; ++i)  // cells past the last row hold nothing yet
+    for (int i = 0; i < kKeyTile; ++i)
       for (int d = 0; d < dim; d += 16)
-        store(tile + i * dim + d, p + i < used ? keys.at(p + i, d) : zero());
+        store(tile + i * dim + d, keys.at(p + i, d));
     for (int r = first; r < rows.count; ++r)
       if (p < limit(r))
         by_heads(heads, [&]<int H>(int h, Count<H>) {
