@@ -135,6 +135,14 @@ def test_something_always_stays(p: float) -> None:
         assert nucleus(logits.astype(np.float32), p).size >= 1
 
 
+def test_reaching_is_enough() -> None:
+    halves = np.zeros(2)
+    assert keep_top_p(halves, 0.5) == 1
+    assert keep_min_p(halves, 1.0) == 2
+    assert nucleus(halves.astype(np.float32), 0.5).tolist() == [0]
+    assert keep_typical_p(halves, 0.5).tolist() == [0]
+
+
 def test_hand_computed() -> None:
     logits = np.log(np.array([0.5, 0.25, 0.15, 0.1]))
     assert [keep_top_p(logits, p) for p in (0.4, 0.6, 0.8, 0.95)] == [1, 2, 3, 4]

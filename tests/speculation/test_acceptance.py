@@ -67,6 +67,17 @@ def test_the_prior_speaks_first_and_then_the_request() -> None:
     assert engine.rates(1)[0] > 0.9
 
 
+def test_deeper_depths_are_expected_between_the_engine_and_the_request() -> None:
+    engine = Acceptance()
+    for _ in range(300):
+        engine.record(2, 2)
+    request = Acceptance(prior=engine)
+    for _ in range(100):
+        request.record(1, 0)  # says nothing about depth 2 itself
+    first, second = request.rates(2)
+    assert second == pytest.approx((first + engine.rates(2)[1]) / 2)
+
+
 def test_old_rounds_fade() -> None:
     acceptance = Acceptance()
     for _ in range(500):

@@ -44,10 +44,8 @@ def _lower_bound(row: npt.NDArray[np.float32], k: int) -> float:
     if k > groups // 4:  # so many that the maxima would say little about the rest
         return float(np.partition(row, row.size - k)[row.size - k])
     # k groups whose maximum reaches a value hold k logits that reach it.
-    maxima = np.concatenate(
-        (row[: groups * _FOLD].reshape(_FOLD, groups).max(axis=0), row[groups * _FOLD :])
-    )
-    return float(np.partition(maxima, maxima.size - k)[maxima.size - k])
+    maxima = row[: groups * _FOLD].reshape(_FOLD, groups).max(axis=0)
+    return float(np.partition(maxima, groups - k)[groups - k])
 
 
 def nucleus(row: npt.NDArray[np.float32], p: float) -> npt.NDArray[np.int64]:
