@@ -15,6 +15,7 @@ from headlong.cache.pages import Lease
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
+from headlong.sampling import TokenSubset
 from headlong.speculation import CostTable
 from headlong.speculation.drafter import Drafter, DraftRequest, DraftTrack
 
@@ -61,5 +62,5 @@ def _request(drafter: Drafter, lease: Lease, hidden: FloatArray) -> DraftRequest
     return DraftRequest(track, tokens, lease, DRAFTS, _best)
 
 
-def _best(logits: FloatArray, depth: int) -> int:
+def _best(logits: FloatArray, depth: int, subset: TokenSubset | None) -> int:
     return int(logits.argmax())

@@ -24,7 +24,7 @@ from headlong.errors import ContextError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
-from headlong.sampling import Sampler, SamplingParams
+from headlong.sampling import Sampler, SamplingParams, TokenSubset
 from headlong.speculation import (
     Acceptance,
     CostTable,
@@ -210,9 +210,9 @@ class Engine(Generic[W]):
         return choose(requests, self.costs, context)
 
     def _request(self, sequence: Sequence, length: int) -> DraftRequest:
-        def guess(logits: FloatArray, depth: int) -> int:
+        def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> int:
             position = len(sequence.tokens) + depth
-            token = sequence.sampler.sample(logits, sequence.history, position)
+            token = sequence.sampler.sample(logits, sequence.history, position, subset)
             sequence.history.append(token)
             return token
 

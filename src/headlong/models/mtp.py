@@ -73,8 +73,8 @@ class MTPHead(Generic[W]):
     def forward(self, batch: Batch, hidden: FloatArray, cache: KVLayer) -> FloatArray:
         """Store keys and values of all rows and compute each segment's last one.
 
-        ``hidden`` ``[T, hidden]``; returns ``[S, hidden]``: what `logits` takes, and the hidden
-        state for the next step of a chain.
+        ``hidden`` ``[T, hidden]``; returns ``[S, hidden]``: the LM head's input, and the
+        hidden state for the next step of a chain.
         """
         ops, eps = self.ops, self.config.eps
         x = self._join(batch, hidden)
@@ -84,11 +84,6 @@ class MTPHead(Generic[W]):
         x = self.attention.read(ops, x, eps, self.rope.at(last), cache, last)
         x = self.ffn(ops, x, eps)
         return ops.norm(x, self.norm, eps)
-
-    def logits(self, hidden: FloatArray) -> FloatArray:
-        """Draft logits of what `forward` returned: ``[n, vocab]``."""
-        (logits,) = self.ops.linear(hidden, self.head)
-        return logits
 
     def _join(self, batch: Batch, hidden: FloatArray) -> FloatArray:
         ops, eps = self.ops, self.config.eps

@@ -90,6 +90,9 @@ class CpuOps:
             matrix.done(rows)
         return CpuWeight(packed)
 
+    def leading_rows(self, weight: CpuWeight, rows: int) -> CpuWeight:
+        return CpuWeight(weight.packed.head(rows))
+
     def embed(self, table: CpuWeight, tokens: IntArray) -> FloatArray:
         out = np.empty((tokens.size, table.packed.cols), np.float32)
         _native.unpack_rows(self._backend, table.packed, tokens, out)

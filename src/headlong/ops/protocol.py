@@ -72,6 +72,9 @@ class Ops(Protocol[W]):
         Raises `UnsupportedError` for a type that it cannot compute with.
         """
 
+    def leading_rows(self, weight: W, rows: int) -> W:
+        """The first rows (outputs) of a weight, sharing its memory."""
+
     def embed(self, table: W, tokens: IntArray) -> FloatArray:
         """Rows ``tokens`` of ``table``: ``[T, E]``."""
 

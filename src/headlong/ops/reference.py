@@ -45,6 +45,9 @@ class ReferenceOps:
         matrix.done(matrix.rows)
         return ReferenceWeight(values, matrix.type not in _FLOAT_TYPES)
 
+    def leading_rows(self, weight: ReferenceWeight, rows: int) -> ReferenceWeight:
+        return ReferenceWeight(weight.values[:rows], weight.quantised)
+
     def embed(self, table: ReferenceWeight, tokens: IntArray) -> FloatArray:
         return table.values[tokens].copy()
 

@@ -12,22 +12,26 @@ from typing import Protocol
 
 from headlong.cache.pages import Lease
 from headlong.ops.batch import FloatArray
+from headlong.sampling import TokenSubset
 
-Guess = Callable[[FloatArray, int], int]
-"""Turns one row of draft logits ``[vocab]`` into a token, for draft number 0, 1, ... of a round;
-it knows the sampler, and the drafts guessed so far in this round."""
+Guess = Callable[[FloatArray, int, TokenSubset | None], int]
+"""Turns one row of draft logits into a token, for draft number 0, 1, ... of a round; the subset
+says what the columns stand for where they are not the whole vocabulary.  It knows the sampler,
+and the drafts guessed so far in this round."""
 
 
 class DraftTrack:
     """A drafter's memory of one sequence: hidden states that it has not taken in yet.
 
-    Row ``i`` of ``rows`` belongs to position ``start + i``.
+    Row ``i`` of ``rows`` belongs to position ``start + i``.  The first ``seen`` tokens of the
+    sequence have been made draftable.
     """
 
-    __slots__ = ("rows", "start")
+    __slots__ = ("rows", "seen", "start")
 
     def __init__(self) -> None:
         self.start = 0
+        self.seen = 0
         self.rows: list[FloatArray] = []
 
 

@@ -18,6 +18,7 @@ from headlong.models.mtp import MTPHead
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
 from headlong.ops.state import KVLayer
+from headlong.speculation.draft_head import LEADING_ROWS, DraftHead
 from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack
 
 WAITING_ROWS = 64
@@ -26,10 +27,11 @@ after a long time without drafting stays cheap, many enough that filling costs n
 
 
 class MTPDrafter(Generic[W]):
-    """`Drafter` over an `MTPHead` and its KV cache."""
+    """`Drafter` over an `MTPHead`; drafts from ``leading_rows`` ids and those met in the text."""
 
-    def __init__(self, head: MTPHead[W], cache: KVLayer) -> None:
+    def __init__(self, head: MTPHead[W], cache: KVLayer, leading_rows: int = LEADING_ROWS) -> None:
         self._head = head
+        self._vocabulary = DraftHead(head, leading_rows)
         self._cache = cache
 
     def observe(
@@ -53,8 +55,11 @@ class MTPDrafter(Generic[W]):
         rows = np.stack([row for r in requests for row in r.track.rows])
         hidden = self._head.forward(Batch.of(segments), rows, self._cache)
         for request in requests:
-            request.track.start += len(request.track.rows)
-            request.track.rows.clear()
+            track = request.track
+            track.start += len(track.rows)
+            track.rows.clear()
+            self._vocabulary.include(request.tokens[track.seen :])
+            track.seen = len(request.tokens)
         drafts = self._guess(requests, hidden, 0)
         first = time.perf_counter() - began
         chained = []
@@ -74,8 +79,8 @@ class MTPDrafter(Generic[W]):
     def _guess(
         self, requests: Sequence[DraftRequest], hidden: FloatArray, depth: int
     ) -> list[list[int]]:
-        logits = self._head.logits(hidden)
-        return [[r.guess(row, depth)] for r, row in zip(requests, logits, strict=True)]
+        logits, subset = self._vocabulary.logits(hidden), self._vocabulary.subset
+        return [[r.guess(row, depth, subset)] for r, row in zip(requests, logits, strict=True)]
 
     @staticmethod
     def _segment(track: DraftTrack, tokens: Sequence[int], lease: Lease, rows: int) -> Segment:
