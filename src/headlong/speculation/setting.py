@@ -58,6 +58,6 @@ class Auto(DraftLength):
 
 def _refusal(value: object) -> ParameterError:
     return ParameterError(
-        f'--spec-draft-n-max (draft_n_max) is {reprlib.repr(value)}; it must be "auto" or a whole number '
-        f"from 0 to {MAX_DRAFT}"
+        f"--spec-draft-n-max (draft_n_max) is {reprlib.repr(value)}; "
+        f'it must be "auto" or a whole number from 0 to {MAX_DRAFT}'
     )
