@@ -13,6 +13,7 @@ from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
+from headlong.models.rehearsal import Rehearsal
 from headlong.ops.batch import FloatArray
 from headlong.ops.cpu import CpuOps
 from headlong.ops.state import KV_TYPES
@@ -116,6 +117,11 @@ class LLM:
     def has_mtp(self) -> bool:
         """Whether an MTP head is loaded."""
         return self._model.head is not None
+
+    @property
+    def rehearsal(self) -> Rehearsal | None:
+        """What the weights were made with, where they are made up (`headlong synth`)."""
+        return self._model.rehearsal
 
     @property
     def stats(self) -> SpeculationStats:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headlong.cli import chat, demo, inspect, run, verify
+from headlong.cli import chat, demo, inspect, run, synth, verify
 from headlong.errors import HeadlongError
 
 __all__ = ["main"]
@@ -45,6 +45,7 @@ app.command("chat")(chat.command)
 app.command("demo")(demo.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)
+app.command("synth")(synth.command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headlong.engine.requests import Completion
+    from headlong.models.rehearsal import Rehearsal
 
 __all__ = ["completion_json"]
 
 
-def completion_json(completion: Completion, prompt: str, opened: bool | None) -> str:
+def completion_json(
+    completion: Completion,
+    prompt: str,
+    opened: bool | None,
+    rehearsal: Rehearsal | None = None,
+) -> str:
     """One indented object: text, tokens, why it ended, timings in seconds, speculation.
 
     opened: whether the prompt ended inside a reasoning block, for an answer to a conversation,
     whose text is then also given split; None for a raw completion.
+    rehearsal: what the weights were made with, if they are made up, so that the figures say so.
     """
     timings = completion.timings
     fields: dict[str, object] = {
@@ -36,6 +44,8 @@ def completion_json(completion: Completion, prompt: str, opened: bool | None) ->
         },
         "speculation": completion.stats.as_dict(),
     }
+    if rehearsal is not None:
+        fields["rehearsal"] = asdict(rehearsal)
     if opened is not None:
         fields |= _split(completion.text, opened)
     return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)

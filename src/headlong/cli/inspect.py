@@ -76,6 +76,8 @@ def _file(about: Description) -> Iterator[tuple[str, str]]:
     yield "GGUF version", str(about.gguf_version)
     yield "name", about.name or "-"
     yield "architecture", about.architecture or "-"
+    if about.rehearsal is not None:
+        yield "rehearsal", str(about.rehearsal)
     yield "parameters", f"{about.parameters:,}"
     yield "bits per weight", f"{about.bits_per_weight:.2f}"
 

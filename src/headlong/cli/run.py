@@ -105,7 +105,7 @@ def command(
     opened = opens_reasoning(rendered.text) if chat else None
     if as_json:
         completion = _last(chunks)
-        print(completion_json(completion, rendered.text, opened))
+        print(completion_json(completion, rendered.text, opened, llm.rehearsal))
     else:
         writer = Writer()
         show_prompt = not chat if display_prompt is None else display_prompt

@@ -12,6 +12,7 @@ from headlong.models.config import Qwen35Config, architecture, read_config
 from headlong.models.loader import Loader
 from headlong.models.mtp import MTPHead
 from headlong.models.qwen35 import Qwen35
+from headlong.models.rehearsal import Rehearsal, read_rehearsal
 from headlong.ops.protocol import Ops, W
 from headlong.progress import Progress
 from headlong.tokenizer import Tokenizer, Vocabulary
@@ -19,13 +20,17 @@ from headlong.tokenizer import Tokenizer, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel(Generic[W]):
-    """A model in a backend's memory, and the file's tokenizer.  ``head`` is `None` without MTP."""
+    """A model in a backend's memory, and the file's tokenizer.
+
+    ``head`` is `None` without MTP; ``rehearsal`` is set where the weights are made up.
+    """
 
     path: Path
     trunk: Qwen35[W]
     head: MTPHead[W] | None
     tokenizer: Tokenizer
     vocabulary: Vocabulary
+    rehearsal: Rehearsal | None
 
     @property
     def config(self) -> Qwen35Config:
@@ -40,6 +45,9 @@ def load_model(path: Path, ops: Ops[W], progress: Progress, *, mtp: bool = True)
     """
     with open_gguf(path) as file:
         config = read_config(file.metadata, _vocab_rows(file))
+        rehearsal = read_rehearsal(file.metadata)
+        if rehearsal is not None:
+            progress.note(f"{config.name}: {rehearsal}")
         with progress.stage("tokenizer", 1, "") as stage:
             vocabulary = Vocabulary.from_metadata(file.metadata)
             tokenizer = Tokenizer(vocabulary)
@@ -69,7 +77,7 @@ def load_model(path: Path, ops: Ops[W], progress: Progress, *, mtp: bool = True)
                 f"{len(skipped)} tensors of an MTP head are in the file, but "
                 f"{architecture(file.metadata)}.nextn_predict_layers is not set: head not used"
             )
-    return LoadedModel(file.path, trunk, head, tokenizer, vocabulary)
+    return LoadedModel(file.path, trunk, head, tokenizer, vocabulary, rehearsal)
 
 
 def _vocab_rows(file: GGUFFile) -> int:

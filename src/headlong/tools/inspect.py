@@ -24,6 +24,7 @@ from headlong.gguf import (
 )
 from headlong.gguf.names import Difference, block_prefix
 from headlong.models.config import read_config
+from headlong.models.rehearsal import Rehearsal, read_rehearsal
 from headlong.tokenizer.pretokenizers import find_pre_tokenizer
 from headlong.tools.footprint import (
     KNOWN_ARCHITECTURES,
@@ -97,6 +98,7 @@ class Description:
     gguf_version: int
     name: str | None
     architecture: str | None
+    rehearsal: Rehearsal | None  # for made-up weights: what they were made with
     parameters: int  # elements of all tensors
     bits_per_weight: float
     types: tuple[TypeShare, ...]  # largest first
@@ -171,6 +173,7 @@ class _Inspection:
             gguf_version=file.version,
             name=self._read("general.name", str),
             architecture=architecture,
+            rehearsal=self._rehearsal(),
             parameters=parameters,
             bits_per_weight=8 * tensor_bytes / parameters if parameters else 0.0,
             types=_by_type(file.tensors.values()),
@@ -192,6 +195,13 @@ class _Inspection:
         """An optional value; a wrong type is a problem, not an end."""
         try:
             return self.meta.get(key, kind, None)
+        except HeadlongError as error:
+            self._note(str(error))
+            return None
+
+    def _rehearsal(self) -> Rehearsal | None:
+        try:
+            return read_rehearsal(self.meta)
         except HeadlongError as error:
             self._note(str(error))
             return None

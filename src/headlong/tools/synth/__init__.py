@@ -3,7 +3,7 @@
 They answer what multi-token prediction would give on a machine before a large download.
 """
 
-from headlong.tools.synth.mark import Rehearsal, is_synthetic, read_mark
+from headlong.models.rehearsal import Rehearsal, is_synthetic, read_rehearsal
 from headlong.tools.synth.mixes import MIXES, Mix, find_mix
 from headlong.tools.synth.sizes import SIZES, Size, find_size
 from headlong.tools.synth.write import Written, plan_tensors, write_rehearsal
@@ -19,6 +19,6 @@ __all__ = [
     "find_size",
     "is_synthetic",
     "plan_tensors",
-    "read_mark",
+    "read_rehearsal",
     "write_rehearsal",
 ]

@@ -8,7 +8,7 @@ wanted standard deviation, and so that no block holds what a quantiser would not
 from collections.abc import Callable
 from functools import cache
 from math import log2
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def _unit_std(type: GGMLType) -> float:
 # --- Formats without blocks: a random sign and mantissa, and an exponent of two random bits.
 
 
-_FLOATS: Final = {
+_FLOATS: Final[dict[GGMLType, tuple[np.dtype[np.unsignedinteger[Any]], int, int]]] = {
     # type: (integer that holds it, bits of the mantissa, exponent bias)
     GGMLType.F32: (np.dtype("<u4"), 23, 127),
     GGMLType.F16: (np.dtype("<u2"), 10, 15),

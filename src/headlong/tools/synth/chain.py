@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 _FREQUENT: Final = 32768
 """Ids below this are on the chain: in a BPE vocabulary, ids grow as frequency falls."""
 
-_LENGTH: Final = 8192
+_LENGTH: Final = 4096
 """Tokens on the chain, at most: text repeats itself after as many."""
 
 

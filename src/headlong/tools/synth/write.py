@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,9 @@ from headlong.errors import GGUFError, ParameterError
 from headlong.gguf.names import EMBEDDING, OUTPUT, ExpectedTensor, expected_tensors
 from headlong.gguf.types import GGMLType, ValueType
 from headlong.gguf.writer import GGUFWriter
+from headlong.models.rehearsal import ACCEPT, SEED, Rehearsal
 from headlong.progress import Progress, Silent, Stage
 from headlong.tools.synth.chain import Chain, make_chain
-from headlong.tools.synth.mark import ACCEPT, SEED
 from headlong.tools.synth.mixes import Mix, Place
 from headlong.tools.synth.recipe import Recipe, generator
 from headlong.tools.synth.sizes import Size
@@ -42,6 +42,7 @@ class TensorPlan:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its data."""
         return self.type.row_bytes(self.shape[0]) * prod(self.shape[1:])
 
 
@@ -83,9 +84,8 @@ def write_rehearsal(
     path: str | os.PathLike[str],
     size: Size,
     mix: Mix,
+    rehearsal: Rehearsal,
     *,
-    accept: float,
-    seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Written:
@@ -94,40 +94,38 @@ def write_rehearsal(
     Args:
         path: where to; put in place only when it is whole.
         size, mix: dimensions and types of the tensors.
-        accept: chance of each draft of the MTP head to be right, 0 to 1.
-        seed: of all random numbers, 0 to 2^32 - 1.
+        rehearsal: how often drafts are right, and the seed.
         overwrite: replace a file that is there.
         progress: told the bytes written.
 
     Raises:
-        ParameterError: an argument is out of range, or the file is there and is not to be replaced.
-        GGUFError: there is not enough space, or writing fails; nothing is left behind.
+        ParameterError: the size cannot be rehearsed, or the file is there and is not to be
+            replaced.
+        GGUFError: a row does not fit the blocks of its type, there is not enough space, or writing
+            fails; nothing is left behind.
     """
     path = Path(path)
-    if not (isfinite(accept) and 0 <= accept <= 1):
-        raise ParameterError(f"accept is {accept}, but must be a chance between 0 and 1.")
-    if not 0 <= seed < 1 << 32:
-        raise ParameterError(f"seed is {seed}, but must be between 0 and {(1 << 32) - 1}.")
     if size.shapes.hidden % PART or size.shapes.hidden < 4 * PART:
         raise ParameterError(
             f"a hidden size of {size.shapes.hidden} cannot be rehearsed: it must be a multiple of "
             f"{PART} and at least {4 * PART}."
         )
     if path.exists() and not overwrite:
-        raise ParameterError(f"{path} is there already; choose another name, or replace it.")
+        raise ParameterError(
+            f"{path} is there already; choose another name, or --force to replace it."
+        )
     plans = plan_tensors(size, mix)
     total = sum(plan.nbytes for plan in plans)
     _check_space(path, total + _MARGIN)
     vocab = make_vocabulary(size.shapes.vocab)
-    chain = make_chain(vocab.words, size.shapes.vocab, accept, generator(seed, "chain"))
-    recipe = _recipe(size, plans, chain, seed)
+    rng = generator(rehearsal.seed, "chain")
+    chain = make_chain(vocab.words, size.shapes.vocab, rehearsal.accept, rng)
+    recipe = _recipe(size, plans, chain, rehearsal.seed)
     writer = GGUFWriter(path)
-    _add_metadata(writer, size, mix, vocab, accept, seed)
+    _add_metadata(writer, size, mix, vocab, rehearsal)
     with (progress or Silent()).stage("writing", total, "B") as stage:
         for plan in plans:
-            writer.add_tensor_stream(
-                plan.name, _Pieces(recipe, plan, stage), plan.type, plan.shape
-            )
+            writer.add_tensor_stream(plan.name, _Pieces(recipe, plan, stage), plan.type, plan.shape)
         return Written(path, writer.write(), chain)
 
 
@@ -172,7 +170,7 @@ def _check_space(path: Path, needed: int) -> None:
 
 
 def _add_metadata(
-    writer: GGUFWriter, size: Size, mix: Mix, vocab: Vocabulary, accept: float, seed: int
+    writer: GGUFWriter, size: Size, mix: Mix, vocab: Vocabulary, rehearsal: Rehearsal
 ) -> None:
     shapes = size.shapes
     writer.add_string("general.architecture", _ARCHITECTURE)
@@ -180,12 +178,12 @@ def _add_metadata(
     writer.add_string("general.name", f"Rehearsal of {size.name} (synthetic)")
     writer.add_string(
         "general.description",
-        "Random weights of real dimensions for measuring speed; the text means nothing.",
+        "Made-up weights of real dimensions for measuring speed; the text means nothing.",
     )
     writer.add_uint32("general.file_type", mix.file_type)
     writer.add_uint32("general.quantization_version", 2)
-    writer.add_float32(ACCEPT, accept)
-    writer.add_uint32(SEED, seed)
+    writer.add_float32(ACCEPT, rehearsal.accept)
+    writer.add_uint32(SEED, rehearsal.seed)
     pairs = size.rotary // 2
     numbers = {
         "block_count": size.layers + 1,
