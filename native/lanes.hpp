@@ -6,7 +6,8 @@
 //   kParts       16 / kWidth; template argument P names the part that a load or store concerns
 //   kChunk       activation rows per kernel call: what fits the registers
 //   kSignedBias  what kernels add to signed 8-bit weights, because the dot product wants them so
-//   block_sums   total[i] += scale * (dot product of one block of columns with row i)
+//   block_dots   sum[i] = dot product of one block of columns with row i
+//   super_sums   total[i] = sum over the blocks of a superblock of scale * dot product with row i
 // All sums are exact in 32 bits, so every set gives the same integers.
 #pragma once
 
@@ -26,9 +27,6 @@
 namespace headlong::HEADLONG_ISA {
 
 using activation::kWords;
-
-// The scale of a block that has none.
-struct Unit {};
 
 // First word of the start values that undo a weight offset of 32 or 128 (layout.hpp).
 template <class Q>

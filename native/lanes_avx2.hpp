@@ -86,19 +86,6 @@ HEADLONG_INLINE V dot2(V sum, V pair, const int32_t* y) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pair, _mm256_set1_epi32(*y)));
 }
 
-// A block's scale, also as pairs of 16 bits: vpmaddwd then adds and scales at once.
-struct PairScale {
-  V whole, pair;
-};
-HEADLONG_INLINE PairScale make_scale(V scale) {
-  return {scale, _mm256_or_si256(_mm256_slli_epi32(scale, 16),
-                                 _mm256_and_si256(scale, _mm256_set1_epi32(0xffff)))};
-}
-HEADLONG_INLINE V pair_scale(PairScale scale) { return scale.pair; }
-HEADLONG_INLINE V pair_scale(Unit) { return _mm256_set1_epi16(1); }
-HEADLONG_INLINE V scaled(V sum, PairScale scale) { return _mm256_mullo_epi32(sum, scale.whole); }
-HEADLONG_INLINE V scaled(V sum, Unit) { return sum; }
-
 // -128 * sum or -32 * sum, as the start value for weights stored plus Q::kOffset
 template <class Q>
 HEADLONG_INLINE V start_value(const int32_t* p) {
@@ -112,14 +99,12 @@ HEADLONG_INLINE V start_value(const int32_t* p) {
 template <class Q>
 constexpr int kRun = 32767 / (2 * 127 * Q::kMax);
 
-template <class Q, int P, int N, class Tile, class Scale>
-HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V (&total)[N],
-                                Scale scale) {
+// total[i] += pairs . (the block's products with row i), where pairs are ones, or the block's scale
+// twice: vpmaddwd then adds and scales at once.
+template <class Q, int P, int N, class Tile>
+HEADLONG_INLINE void add_products(const Tile& tile, int block, const int32_t* a, V pairs,
+                                  V (&total)[N]) {
   static_assert(kRun<Q> >= 1);
-  if constexpr (__is_same(Scale, Unit)) {
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) total[i] = zero_int();
-  }
   V run[N];
   HEADLONG_UNROLL
   for (int q = 0; q < Q::kQuads; ++q) {
@@ -132,14 +117,34 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
       const V product = _mm256_maddubs_epi16(magnitude, y);
       run[i] = q % kRun<Q> == 0 ? product : _mm256_add_epi16(run[i], product);
       if ((q + 1) % kRun<Q> == 0 || q + 1 == Q::kQuads)
-        total[i] = _mm256_add_epi32(total[i], _mm256_madd_epi16(run[i], pair_scale(scale)));
+        total[i] = add_int(total[i], _mm256_madd_epi16(run[i], pairs));
     }
   }
-  if constexpr (Q::kOffset != 0) {
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i)
-      total[i] = _mm256_add_epi32(
-          total[i], scaled(start_value<Q>(a + i * kWords + kInit<Q> + block), scale));
+}
+
+template <class Q, int P, int N, class Tile>
+HEADLONG_INLINE void block_dots(const Tile& tile, int block, const int32_t* a, V (&sum)[N]) {
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i)
+    sum[i] = Q::kOffset ? start_value<Q>(a + i * kWords + kInit<Q> + block) : zero_int();
+  add_products<Q, P, N>(tile, block, a, _mm256_set1_epi16(1), sum);
+}
+
+template <class Q, int P, int N>
+HEADLONG_INLINE void super_sums(const uint8_t* tile, const int32_t* a, V (&total)[N]) {
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) total[i] = zero_int();
+  HEADLONG_UNROLL
+  for (int b = 0; b < Q::kBlocks; ++b) {
+    const V scale = Q::template scale<P>(tile, b);
+    const V pairs = bit_or(sll(scale, 16), bit_and(scale, 0xffff));
+    add_products<Q, P, N>(tile, b, a, pairs, total);
+    if constexpr (Q::kOffset != 0) {
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i)
+        total[i] = add_int(total[i], _mm256_mullo_epi32(
+                                         start_value<Q>(a + i * kWords + kInit<Q> + b), scale));
+    }
   }
 }
 

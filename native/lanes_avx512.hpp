@@ -101,16 +101,8 @@ HEADLONG_INLINE V dot2(V sum, V pair, const int32_t* y) {
   return sum;
 }
 
-HEADLONG_INLINE V make_scale(V scale) { return scale; }
-HEADLONG_INLINE V scaled(V total, V sum, V scale) {
-  return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, scale));
-}
-HEADLONG_INLINE V scaled(V, V sum, Unit) { return sum; }  // such a block is the whole total
-
-template <class Q, int P, int N, class Tile, class Scale>
-HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V (&total)[N],
-                                Scale scale) {
-  V sum[N];
+template <class Q, int P, int N, class Tile>
+HEADLONG_INLINE void block_dots(const Tile& tile, int block, const int32_t* a, V (&sum)[N]) {
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i)
     sum[i] = Q::kOffset ? splat_int(a[i * kWords + kInit<Q> + block]) : zero_int();
@@ -120,8 +112,40 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i) sum[i] = dot4(sum[i], w, a + i * kWords + block * Q::kQuads + q);
   }
+}
+
+// Scales multiply as floats, exactly: vpmulld takes 1.7 slots of the two pipes that vpdpbusd needs,
+// a fused multiply-add 1, and conversions use other pipes.  Q::kExact blocks add up to less than
+// 2^24 in magnitude, then the sum moves to 32-bit integers; where that is one block, vpmulld wins.
+template <class Q, int P, int N>
+HEADLONG_INLINE void super_sums(const uint8_t* tile, const int32_t* a, V (&total)[N]) {
+  F exact[N];
   HEADLONG_UNROLL
-  for (int i = 0; i < N; ++i) total[i] = scaled(total[i], sum[i], scale);
+  for (int b = 0; b < Q::kBlocks; ++b) {
+    V sum[N];
+    block_dots<Q, P, N>(tile, b, a, sum);
+    const V whole_scale = Q::template scale<P>(tile, b);
+    if constexpr (Q::kExact == 1) {
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i) {
+        const V scaled = _mm512_mullo_epi32(sum[i], whole_scale);
+        total[i] = b == 0 ? scaled : add_int(total[i], scaled);
+      }
+      continue;
+    }
+    const F scale = to_float(whole_scale);
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) {
+      const F dot = to_float(sum[i]);
+      exact[i] = b % Q::kExact == 0 ? multiply(scale, dot) : fused(scale, dot, exact[i]);
+    }
+    if ((b + 1) % Q::kExact != 0) continue;
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) {
+      const V whole = _mm512_cvtps_epi32(exact[i]);
+      total[i] = b + 1 == Q::kExact ? whole : add_int(total[i], whole);
+    }
+  }
 }
 
 }  // namespace headlong::HEADLONG_ISA

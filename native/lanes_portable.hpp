@@ -172,17 +172,8 @@ HEADLONG_INLINE V dot2(V sum, const V& pair, const int32_t* y) {
   return sum;
 }
 
-HEADLONG_INLINE V make_scale(const V& scale) { return scale; }
-HEADLONG_INLINE V scaled(V total, const V& sum, const V& scale) {
-  HEADLONG_LANES total.v[r] += sum.v[r] * scale.v[r];
-  return total;
-}
-HEADLONG_INLINE V scaled(const V&, const V& sum, Unit) { return sum; }
-
-template <class Q, int P, int N, class Tile, class Scale>
-HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V (&total)[N],
-                                Scale scale) {
-  V sum[N];
+template <class Q, int P, int N, class Tile>
+HEADLONG_INLINE void block_dots(const Tile& tile, int block, const int32_t* a, V (&sum)[N]) {
   for (int i = 0; i < N; ++i)
     sum[i] = Q::kOffset ? splat_int(a[i * kWords + kInit<Q> + block]) : zero_int();
   for (int q = 0; q < Q::kQuads; ++q) {
@@ -191,12 +182,21 @@ HEADLONG_INLINE void block_sums(const Tile& tile, int block, const int32_t* a, V
       const uint32_t y = uint32_t(a[i * kWords + block * Q::kQuads + q]);
       for (int byte = 0; byte < 32; byte += 8) {
         const int32_t activation = int8_t(y >> byte & 0xff);
-        HEADLONG_LANES sum[i].v[r] +=
-            uint32_t(int32_t(w.v[r] >> byte & 0xff) * activation);
+        HEADLONG_LANES sum[i].v[r] += uint32_t(int32_t(w.v[r] >> byte & 0xff) * activation);
       }
     }
   }
-  for (int i = 0; i < N; ++i) total[i] = scaled(total[i], sum[i], scale);
+}
+
+template <class Q, int P, int N>
+HEADLONG_INLINE void super_sums(const uint8_t* tile, const int32_t* a, V (&total)[N]) {
+  for (int i = 0; i < N; ++i) total[i] = zero_int();
+  for (int b = 0; b < Q::kBlocks; ++b) {
+    V sum[N];
+    block_dots<Q, P, N>(tile, b, a, sum);
+    const V scale = Q::template scale<P>(tile, b);
+    for (int i = 0; i < N; ++i) HEADLONG_LANES total[i].v[r] += sum[i].v[r] * scale.v[r];
+  }
 }
 
 #undef HEADLONG_LANES

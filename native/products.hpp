@@ -57,7 +57,7 @@ HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a
     for (int i = 0; i < N; ++i) t[i] = zero_float();
     for (int b = 0; b < tile.blocks; ++b) {
       V sum[N];
-      block_sums<Q, P, N>(tile, b, a, sum, Unit{});
+      block_dots<Q, P, N>(tile, b, a, sum);
       const F d = Q::template scale<P>(tile, b);
       HEADLONG_UNROLL
       for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
@@ -87,11 +87,7 @@ HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a
   for (int sb = 0; sb < cols / kSuperblock;
        ++sb, tile += super_bytes(bytes), a += kWords * N) {
     V total[N];
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) total[i] = zero_int();
-    HEADLONG_UNROLL
-    for (int b = 0; b < Q::kBlocks; ++b)
-      block_sums<Q, P, N>(tile, b, a, total, make_scale(Q::template scale<P>(tile, b)));
+    super_sums<Q, P, N>(tile, a, total);
     const F d = Q::template d<P>(group, tile, sb);
     F x[N];
     HEADLONG_UNROLL

@@ -1,7 +1,8 @@
 // What each packed type means: how a kernel gets the weights of a quad, the scales and the minima.
 //
 // A weight is stored as value + kOffset (0 where it is stored as it is); kSigned types give signed
-// bytes where kSignedBias is 0.  kMax is the largest magnitude of a stored weight.
+// bytes where kSignedBias is 0.  kMax is the largest magnitude of a stored weight.  kExact is how many
+// blocks' scaled dot products add up to less than 2^24 (the bound is worked out beside each).
 #pragma once
 
 #include "lanes.hpp"
@@ -190,6 +191,7 @@ HEADLONG_INLINE V paired_nibbles(const uint8_t* low, int b, int q) {
 struct SuperQ4_K : SixBitScales {
   static constexpr PackType kType = kQ4_K;
   static constexpr int kBlocks = 8, kQuads = 8, kOffset = 0, kMax = 15;
+  static constexpr int kExact = 4;  // 15 * 127 * 32 columns * 63 * 4 blocks < 2^24
   static constexpr int kMinPairs = 4, kPairs = activation::kPair32;
   static constexpr bool kSigned = false;
   template <int P>
@@ -201,6 +203,7 @@ struct SuperQ4_K : SixBitScales {
 struct SuperQ5_K : SixBitScales {
   static constexpr PackType kType = kQ5_K;
   static constexpr int kBlocks = 8, kQuads = 8, kOffset = 0, kMax = 31;
+  static constexpr int kExact = 2;  // 31 * 127 * 32 * 63 * 2 < 2^24
   static constexpr int kMinPairs = 4, kPairs = activation::kPair32;
   static constexpr bool kSigned = false;
   // bit b of high quad q is the fifth bit of block b, quad q
@@ -218,6 +221,7 @@ struct SuperQ5_K : SixBitScales {
 struct SuperQ6_K {
   static constexpr PackType kType = kQ6_K;
   static constexpr int kBlocks = 16, kQuads = 4, kOffset = 32, kMax = 63;
+  static constexpr int kExact = 2;  // 32 * 127 * 16 * 128 * 2 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = false;
   template <int P>
@@ -242,6 +246,7 @@ struct SuperQ6_K {
 struct SuperQ2_K {
   static constexpr PackType kType = kQ2_K;
   static constexpr int kBlocks = 16, kQuads = 4, kOffset = 0, kMax = 3;
+  static constexpr int kExact = 16;  // 3 * 127 * 16 * 15 * 16 < 2^24
   static constexpr int kMinPairs = 8, kPairs = activation::kPair16;
   static constexpr bool kSigned = false;
   template <int P>
@@ -271,6 +276,7 @@ struct SuperQ2_K {
 struct SuperIQ4_XS {
   static constexpr PackType kType = kIQ4_XS;
   static constexpr int kBlocks = 8, kQuads = 8, kOffset = kSignedBias, kMax = 127;
+  static constexpr int kExact = 1;  // 127 * 127 * 32 * 32 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = true;
   template <int P>
