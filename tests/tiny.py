@@ -19,11 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 import gguf
+import numpy as np
 from tiny_blocks import encode, random_blocks
-from tiny_vocab import CHAT_TEMPLATE, TinyVocab, tiny_vocab
+from tiny_vocab import TinyVocab, tiny_vocab
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -156,10 +155,15 @@ class Tiny:
     """With a chain: the token ids after which the MTP head is wrong."""
 
 
-def write_tiny(path: Path | str, spec: TinySpec | None = None) -> Tiny:
-    """Write the model that `spec` describes to `path`; the same spec gives the same bytes."""
+def write_tiny(
+    path: Path | str, spec: TinySpec | None = None, vocab: TinyVocab | None = None
+) -> Tiny:
+    """Write the model that `spec` describes to `path`; the same spec gives the same bytes.
+
+    `vocab`, of `spec.vocab` tokens, takes the place of the tiny vocabulary.
+    """
     spec = spec or TinySpec()
-    vocab = tiny_vocab(spec.vocab)
+    vocab = vocab or tiny_vocab(spec.vocab)
     writer = gguf.GGUFWriter(str(path), ARCHITECTURE)
     _write_metadata(writer, spec, vocab)
     weights = _Weights(writer, spec, np.random.default_rng(spec.seed))
@@ -225,7 +229,7 @@ def _write_metadata(writer: gguf.GGUFWriter, spec: TinySpec, vocab: TinyVocab) -
     writer.add_eos_token_id(vocab.end_of_turn)
     writer.add_pad_token_id(vocab.end_of_text)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(vocab.chat_template)
 
 
 @dataclass(slots=True)

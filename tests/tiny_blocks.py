@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
 Type = GGMLQuantizationType

@@ -30,6 +30,7 @@ class TinyVocab:
     tokens: tuple[str, ...]
     types: tuple[int, ...]
     merges: tuple[str, ...]
+    chat_template: str = CHAT_TEMPLATE
 
     @property
     def normal(self) -> tuple[int, ...]:

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 import gguf
+import numpy as np
 
 MISSING = any(
     importlib.util.find_spec(name) is None for name in ("torch", "transformers", "accelerate")

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,6 +137,15 @@ class Model:
         """
         lengths = range(first, len(tokens) + 1)
         return np.stack([self.log_probs(tokens[:length], vocab) for length in lengths])
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of `text`; with `special`, control tokens in it stand for themselves."""
+        body = {"content": text, "add_special": False, "parse_special": special}
+        return list(self._post("/tokenize", body)["tokens"])
+
+    def apply_template(self, messages: Sequence[Mapping[str, object]], **more: object) -> str:
+        """The prompt that the file's chat template makes of a conversation."""
+        return str(self._post("/apply-template", {"messages": list(messages), **more})["prompt"])
 
     def hidden(self, tokens: Sequence[int]) -> Doubles:
         """Hidden states after the final norm, [len(tokens), hidden]; needs `Settings.hidden`."""

@@ -7,18 +7,21 @@ log-probability, and make the same drafts in every case tried.
 from __future__ import annotations
 
 import pytest
+from tiny import Chain, TinySpec
 
 from oracles import hf
 from oracles.cases import HEADS, SHAPES, Difference, log_softmax, random_tokens
 from oracles.conftest import TinyMaker
 from oracles.llama_cpp import OracleError, Settings, Worker
 from oracles.speculate import simulate
-from tiny import Chain, TinySpec
 
-pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("transformers")]
+pytestmark = pytest.mark.oracle
+
+with_transformers = pytest.mark.usefixtures("transformers")
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@with_transformers
 def test_trunks_agree(llama: Worker, tiny: TinyMaker, shape: TinySpec) -> None:
     model, tokens = tiny(shape), random_tokens(40)
     theirs = hf.Trunk(model.path, kv_type="F32").run(tokens)
@@ -27,6 +30,7 @@ def test_trunks_agree(llama: Worker, tiny: TinyMaker, shape: TinySpec) -> None:
     assert Difference.between(log_softmax(theirs.logits), log_probs).largest < 3e-4
 
 
+@with_transformers
 def test_hidden_states_agree(llama: Worker, tiny: TinyMaker) -> None:
     model, tokens = tiny(SHAPES["default"]), random_tokens(40)
     theirs = hf.Trunk(model.path, kv_type="F32").run(tokens)
@@ -36,6 +40,7 @@ def test_hidden_states_agree(llama: Worker, tiny: TinyMaker) -> None:
 
 @pytest.mark.parametrize("length", [1, 10])
 @pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS.keys())
+@with_transformers
 def test_llama_cpp_accepts_the_drafts_computed_here(
     llama: Worker, tiny: TinyMaker, length: int, spec: TinySpec
 ) -> None:
@@ -56,6 +61,7 @@ def test_llama_cpp_accepts_the_drafts_computed_here(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
+@with_transformers
 def test_acceptance_is_predicted(llama: Worker, tiny: TinyMaker, count: int) -> None:
     """Drafted and accepted tokens of a whole text, from the drafts computed here."""
     model = tiny(TinySpec(weights="F32", chain=Chain(misleading=0.3, mix=1.2)))

@@ -3,8 +3,9 @@
 Quantised products round activations to 8 bits. A last-bit difference before such a rounding now
 and then moves a value to the next step, and a tiny random model then amplifies it to some tenths
 of a log-probability. Where nothing was rounded the other way, results agree to a few 1e-6. So the
-test of the arithmetic takes many sequences of one token, and asks that most agree closely: measured,
-92 to 100 % of them, with a median of 1e-6 to 7e-6. A wrong scale, nibble or sign changes them all.
+test of the arithmetic takes many sequences of one token, and asks that most agree closely:
+measured, 92 to 100 % of them, with a median of 1e-6 to 7e-6. A wrong scale, nibble or sign changes
+them all.
 
 llama.cpp rounds activations in blocks of 256 for the formats with superblocks, as we do for every
 format; there the same test holds against it. For the other formats it takes blocks of 32.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tiny import Chain, TinySpec
 
 from headlong.ops.cpu import CpuOps, instruction_sets
 from headlong.ops.protocol import Ops
@@ -33,7 +35,6 @@ from oracles.llama_cpp import Settings, Worker
 from oracles.ours import Ours
 from oracles.test_engine import CHAIN, FLOAT_GAP, TOKENS, assert_same_text
 from oracles.test_reference import LLAMA_LIMIT, LONG, TRANSFORMERS_LIMIT, within
-from tiny import Chain, TinySpec
 
 pytestmark = pytest.mark.oracle
 
@@ -42,6 +43,15 @@ SINGLE_TOKENS = random_tokens(16, seed=5)
 CLOSE = 2e-4
 FEW = 0.7
 """Share of one-token sequences that must agree closely."""
+
+# The 0.8B's layers, with the mixture of types of a Q4_K_M file.
+REAL_SIZES = TinySpec(
+    hidden=1024, layers=4, heads=8, kv_heads=2, head_dim=256, n_rot=64, ffn=3584, vocab=1024,
+    key_heads=16, value_heads=16, state_size=128, weights="Q4_K", random_blocks=True,
+    weights_by_name=(
+        ("ffn_down", "Q6_K"), ("attn_v", "Q6_K"), ("output", "Q6_K"), ("ssm_out", "Q5_K"),
+    ),
+)  # fmt: skip
 
 random_bits = pytest.mark.parametrize(
     "random_blocks", [False, True], ids=["encoded", "random bits"]
@@ -78,6 +88,43 @@ def test_superblock_types_against_llama_cpp(
     with llama.open(model.path, Settings(kv_type="F16")) as opened:
         theirs = np.stack([opened.log_probs([token], 320) for token in SINGLE_TOKENS])
     assert share_close(native, theirs) >= FEW
+
+
+def test_real_sizes_and_mixed_types_against_llama_cpp(llama: Worker, tiny: TinyMaker) -> None:
+    """Rows are longer here, so that more values stand near a step and are rounded either way."""
+    model = tiny(REAL_SIZES)
+    ours = Ours(model.path, CpuOps(2))
+    native = single_token_log_probs(ours)
+    tokens = random_tokens(40)
+    long = log_softmax(ours.run(tokens).logits)
+    with llama.open(model.path, Settings(kv_type="F16", threads=2)) as opened:
+        theirs = np.stack([opened.log_probs([token], 1024) for token in SINGLE_TOKENS])
+        theirs_long = opened.all_log_probs(tokens, 1024, first=38)
+    assert share_close(native, theirs) >= 0.3
+    assert within(Difference.between(long[37:], theirs_long), Difference(rms=0.1, largest=1.0))
+
+
+def test_far_positions_against_llama_cpp(llama: Worker, tiny: TinyMaker) -> None:
+    """Measured: 0.0005 at most at any of these positions."""
+    model, tokens = tiny(SHAPES["default"]), random_tokens(2000)
+    ours = log_softmax(Ours(model.path, CpuOps(2)).run(tokens, chunk=256).logits)
+    lengths = (500, 1023, 2000)
+    with llama.open(model.path, Settings(kv_type="F16", context=2048)) as opened:
+        theirs = np.stack([opened.log_probs(tokens[:length], 320) for length in lengths])
+    difference = Difference.between(ours[[length - 1 for length in lengths]], theirs)
+    assert within(difference, LLAMA_LIMIT)
+
+
+def test_eight_bit_cache_against_llama_cpp(llama: Worker, tiny: TinyMaker) -> None:
+    """A q8_0 cache costs as much accuracy as llama.cpp's does: measured 0.0074 and 0.0081 rms."""
+    model, tokens = tiny(SHAPES["default"]), random_tokens(90)
+    exact = log_softmax(Ours(model.path, CpuOps(1)).run(tokens).logits)[59:]
+    ours = log_softmax(Ours(model.path, CpuOps(1), kv_type="q8_0").run(tokens).logits)[59:]
+    with llama.open(model.path, Settings(kv_type="Q8_0", flash_attention=True)) as opened:
+        theirs = opened.all_log_probs(tokens, 320, first=60)
+    cost = Difference.between(ours, exact)
+    assert 0 < cost.rms < 1.5 * Difference.between(theirs, exact).rms
+    assert within(Difference.between(ours, theirs), Difference(rms=0.03, largest=0.2))
 
 
 @pytest.mark.parametrize("shape", (SHAPES | LAYOUTS).values(), ids=(SHAPES | LAYOUTS).keys())
@@ -131,17 +178,17 @@ def test_text_and_drafts_are_llama_cpps(llama: Worker, tiny: TinyMaker, draft: i
 
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)
 def test_greedy_text_of_every_weight_type(llama: Worker, tiny: TinyMaker, weights: str) -> None:
-    """With drafts and without, as llama.cpp writes it, but for ties within the rounding noise."""
+    """As llama.cpp writes it, but for ties within the rounding noise, and with its drafts."""
     model, prompt = tiny(TinySpec(weights=weights, chain=Chain(misleading=0.3))), random_tokens(7)
-    ours = Ours(model.path, CpuOps(1))
-    plain = ours.greedy(prompt, TOKENS)
-    drafted = ours.greedy(prompt, TOKENS, draft=3)
-    assert drafted.tokens == plain.tokens
-    assert 0 < drafted.accepted < drafted.drafted
+    ours = Ours(model.path, CpuOps(1)).greedy(prompt, TOKENS, draft=3)
     gap = FLOAT_GAP if weights == "F32" else 0.3
-    with llama.open(model.path, Settings(kv_type="F16")) as opened:
+    with llama.open(model.path, Settings(kv_type="F16", draft=3)) as opened:
         theirs = opened.greedy(prompt, TOKENS)
-        assert_same_text(opened, prompt, plain.tokens, theirs.tokens, gap)
+        assert_same_text(opened, prompt, ours.tokens, theirs.tokens, gap)
+    if ours.tokens == theirs.tokens:  # measured: always
+        # Drafts, too, may differ where two tokens are as good.
+        assert abs(ours.accepted - theirs.accepted) <= 2
+        assert abs(ours.drafted - theirs.drafted) <= 6
 
 
 def test_the_comparison_can_fail(tiny: TinyMaker) -> None:
