@@ -1,14 +1,9 @@
 import pytest
-from hypothesis import settings
 
 from headlong.tokenizer import Tokenizer, Vocabulary
 from tiny_vocab import CHAT_TEMPLATE, tiny_vocab
 
 TINY_SIZE = 300
-
-# A busy machine may take long over any one example.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
