@@ -42,7 +42,7 @@ def make_chain(words: range, vocab: int, accept: float, rng: np.random.Generator
         vocab: number of ids.
         accept: share of the cycle's tokens after which the head is right, 0 to 1.
     """
-    frequent = np.arange(words.start, min(words.stop, max(_FREQUENT, words.start + 64)))
+    frequent = np.arange(words.start, min(words.stop, _FREQUENT))
     length = min(_LENGTH, len(frequent) // 2)
     # Drawing without replacement by weight: the largest of log(weight) + Gumbel noise.
     rank = np.arange(1, len(frequent) + 1)

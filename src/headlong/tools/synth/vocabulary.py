@@ -11,26 +11,17 @@ from itertools import product
 from typing import Final
 
 from headlong.errors import ParameterError
+from headlong.tokenizer import TokenType, Vocabulary
 
-__all__ = ["CHAT_TEMPLATE", "TokenType", "Vocabulary", "make_vocabulary"]
+__all__ = ["MadeUpVocabulary", "make_vocabulary"]
 
-CHAT_TEMPLATE: Final = (
+# ChatML without tools and thinking.
+_CHAT_TEMPLATE: Final = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
-"""ChatML without tools and thinking."""
-
-
-class TokenType:
-    """Values of `tokenizer.ggml.token_type`."""
-
-    NORMAL = 1
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-
 
 _CONTROL: Final = TokenType.CONTROL
 _USER: Final = TokenType.USER_DEFINED
@@ -68,6 +59,9 @@ _SPECIAL: Final = (
 # Unused rows at the end, as padding to a round size leaves them: 248320 - 248044 - 26.
 _PADDING: Final = 250
 
+# Words that every vocabulary has at least.
+_MIN_WORDS: Final = 64
+
 _SPACE: Final = "Ġ"
 _VOWELS: Final = "aeiou"
 # Onsets of a word's first (and fourth), second and third syllable. No letter is in two sets, so no
@@ -76,18 +70,14 @@ _ONSETS: Final = ("bcdfghjk", "lmnpqr", "stvwxyz")
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Tokens in id order with their GGUF types, and merges in rank order."""
+class MadeUpVocabulary:
+    """A vocabulary, and which ids are whole words with a space before them."""
 
-    tokens: tuple[str, ...]
-    types: tuple[int, ...]
-    merges: tuple[str, ...]
-    words: range  # ids of whole words with a space before them
-    end_of_text: int
-    end_of_turn: int
+    vocabulary: Vocabulary
+    words: range
 
 
-def make_vocabulary(size: int) -> Vocabulary:
+def make_vocabulary(size: int) -> MadeUpVocabulary:
     """A vocabulary of `size` tokens; of 248320, the special tokens have the published ids.
 
     Raises:
@@ -98,7 +88,7 @@ def make_vocabulary(size: int) -> Vocabulary:
     tokens = sorted(_byte_characters())
     merges: list[str] = []
     first_word = len(tokens) + sum(len(onsets) for onsets in _ONSETS) * len(_VOWELS)
-    if ordinary < first_word + 64:
+    if ordinary < first_word + _MIN_WORDS:
         raise ParameterError(f"a vocabulary of {size} tokens is too small.")
     for left, right in _merges():
         if len(tokens) == ordinary:
@@ -106,19 +96,21 @@ def make_vocabulary(size: int) -> Vocabulary:
         merges.append(f"{left} {right}")
         tokens.append(left + right)
     types = [TokenType.NORMAL] * len(tokens)
-    start = len(tokens)
     tokens += [name for name, _ in _SPECIAL]
     types += [kind for _, kind in _SPECIAL]
     tokens += [f"[PAD{i}]" for i in range(len(tokens), size)]
     types += [TokenType.UNUSED] * (size - len(types))
-    return Vocabulary(
-        tokens=tuple(tokens),
-        types=tuple(types),
-        merges=tuple(merges),
-        words=range(first_word, start),
-        end_of_text=start,
-        end_of_turn=start + 2,
+    vocabulary = Vocabulary(
+        tokens,
+        types,
+        merges,
+        pre="qwen35",
+        eos_id=tokens.index("<|im_end|>"),
+        padding_id=tokens.index("<|endoftext|>"),
+        add_bos=False,
+        chat_template=_CHAT_TEMPLATE,
     )
+    return MadeUpVocabulary(vocabulary, range(first_word, ordinary))
 
 
 def _merges() -> Iterator[tuple[str, str]]:

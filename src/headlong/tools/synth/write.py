@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from headlong.errors import GGUFError, ParameterError
 from headlong.gguf.names import EMBEDDING, OUTPUT, ExpectedTensor, expected_tensors
-from headlong.gguf.types import GGMLType, ValueType
+from headlong.gguf.types import GGMLType
 from headlong.gguf.writer import GGUFWriter
-from headlong.models.rehearsal import ACCEPT, SEED, Rehearsal
+from headlong.models.rehearsal import Rehearsal
 from headlong.progress import Progress, Silent, Stage
+from headlong.tokenizer import Vocabulary
 from headlong.tools.synth.chain import Chain, make_chain
+from headlong.tools.synth.metadata import add_metadata
 from headlong.tools.synth.mixes import Mix, Place
 from headlong.tools.synth.recipe import Recipe, generator
 from headlong.tools.synth.sizes import Size
 from headlong.tools.synth.tables import PART, Parts, make_codes
-from headlong.tools.synth.vocabulary import CHAT_TEMPLATE, Vocabulary, make_vocabulary
+from headlong.tools.synth.vocabulary import make_vocabulary
 
-__all__ = ["TensorPlan", "Written", "plan_tensors", "write_rehearsal"]
-
-_ARCHITECTURE: Final = "qwen35"
+__all__ = ["TensorPlan", "Written", "plan_tensors", "recipe_for", "write_rehearsal"]
 
 _MARGIN: Final = 32 << 20
 """Bytes a file takes besides its tensors, at most: the vocabulary is 12 MB."""
@@ -117,25 +117,32 @@ def write_rehearsal(
     plans = plan_tensors(size, mix)
     total = sum(plan.nbytes for plan in plans)
     _check_space(path, total + _MARGIN)
-    vocab = make_vocabulary(size.shapes.vocab)
-    rng = generator(rehearsal.seed, "chain")
-    chain = make_chain(vocab.words, size.shapes.vocab, rehearsal.accept, rng)
-    recipe = _recipe(size, plans, chain, rehearsal.seed)
+    recipe, vocabulary = recipe_for(size, plans, rehearsal)
     writer = GGUFWriter(path)
-    _add_metadata(writer, size, mix, vocab, rehearsal)
+    add_metadata(writer, size, mix, vocabulary, rehearsal)
     with (progress or Silent()).stage("writing", total, "B") as stage:
         for plan in plans:
             writer.add_tensor_stream(plan.name, _Pieces(recipe, plan, stage), plan.type, plan.shape)
-        return Written(path, writer.write(), chain)
+        return Written(path, writer.write(), recipe.chain)
 
 
-def _recipe(size: Size, plans: list[TensorPlan], chain: Chain, seed: int) -> Recipe:
+def recipe_for(
+    size: Size, plans: list[TensorPlan], rehearsal: Rehearsal
+) -> tuple[Recipe, Vocabulary]:
+    """What makes the tensors of the plans, and the vocabulary that goes with them.
+
+    Raises:
+        ParameterError: the size's vocabulary is too small.
+    """
+    made_up, seed = make_vocabulary(size.shapes.vocab), rehearsal.seed
+    rng = generator(seed, "chain")
+    chain = make_chain(made_up.words, size.shapes.vocab, rehearsal.accept, rng)
     types = {plan.name: plan.type for plan in plans}
     embedding = types[EMBEDDING]
     parts = Parts.of(size.shapes.hidden)
     tables = (embedding, types.get(OUTPUT, embedding))
     codes = make_codes(parts, chain, tables, generator(seed, "codes"))
-    return Recipe(size, chain, parts, codes, seed)
+    return Recipe(size, chain, parts, codes, seed), made_up.vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,60 +174,3 @@ def _check_space(path: Path, needed: int) -> None:
             f"{path} takes {needed / 1e9:.1f} GB, but {folder} has only {free / 1e9:.1f} GB free; "
             "choose another folder, a smaller size or a smaller weight type."
         )
-
-
-def _add_metadata(
-    writer: GGUFWriter, size: Size, mix: Mix, vocab: Vocabulary, rehearsal: Rehearsal
-) -> None:
-    shapes = size.shapes
-    writer.add_string("general.architecture", _ARCHITECTURE)
-    writer.add_string("general.type", "model")
-    writer.add_string("general.name", f"Rehearsal of {size.name} (synthetic)")
-    writer.add_string(
-        "general.description",
-        "Made-up weights of real dimensions for measuring speed; the text means nothing.",
-    )
-    writer.add_uint32("general.file_type", mix.file_type)
-    writer.add_uint32("general.quantization_version", 2)
-    writer.add_float32(ACCEPT, rehearsal.accept)
-    writer.add_uint32(SEED, rehearsal.seed)
-    pairs = size.rotary // 2
-    numbers = {
-        "block_count": size.layers + 1,
-        "nextn_predict_layers": 1,
-        "context_length": size.context,
-        "embedding_length": shapes.hidden,
-        "feed_forward_length": shapes.ffn,
-        "attention.head_count": shapes.heads,
-        "attention.head_count_kv": shapes.kv_heads,
-        "attention.key_length": shapes.head_dim,
-        "attention.value_length": shapes.head_dim,
-        "rope.dimension_count": size.rotary,
-        "full_attention_interval": size.full_attention_interval,
-        "ssm.conv_kernel": shapes.taps,
-        "ssm.state_size": shapes.state,
-        "ssm.group_count": shapes.key_heads,
-        "ssm.time_step_rank": shapes.value_heads,
-        "ssm.inner_size": shapes.inner,
-    }
-    for key, value in numbers.items():
-        writer.add_uint32(f"{_ARCHITECTURE}.{key}", value)
-    writer.add_float32(f"{_ARCHITECTURE}.attention.layer_norm_rms_epsilon", 1e-6)
-    writer.add_float32(f"{_ARCHITECTURE}.rope.freq_base", 1e7)
-    # Time, height and width take turns at the pairs: 11, 11, 10 of 32.
-    sections = [(pairs + 2) // 3, (pairs + 1) // 3, pairs // 3, 0]
-    writer.add_array(f"{_ARCHITECTURE}.rope.dimension_sections", sections, ValueType.INT32)
-    _add_vocabulary(writer, vocab)
-
-
-def _add_vocabulary(writer: GGUFWriter, vocab: Vocabulary) -> None:
-    writer.add_string("tokenizer.ggml.model", "gpt2")
-    writer.add_string("tokenizer.ggml.pre", "qwen35")
-    writer.add_array("tokenizer.ggml.tokens", vocab.tokens, ValueType.STRING)
-    types = np.array(vocab.types, dtype=np.int32)
-    writer.add_array("tokenizer.ggml.token_type", types, ValueType.INT32)
-    writer.add_array("tokenizer.ggml.merges", vocab.merges, ValueType.STRING)
-    writer.add_uint32("tokenizer.ggml.eos_token_id", vocab.end_of_turn)
-    writer.add_uint32("tokenizer.ggml.padding_token_id", vocab.end_of_text)
-    writer.add_bool("tokenizer.ggml.add_bos_token", False)
-    writer.add_string("tokenizer.chat_template", CHAT_TEMPLATE)
