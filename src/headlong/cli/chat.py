@@ -68,6 +68,10 @@ def command(
         except (HeadlongError, OSError) as error:
             _remark(f"error: {error}")
             failed = True
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            _remark("stopped")
     if failed and not interactive:
         raise typer.Exit(1)
 

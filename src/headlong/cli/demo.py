@@ -137,7 +137,7 @@ def _view(prompt: str, tokenizer: Tokenizer) -> AbstractContextManager[Watch]:
 
 @contextmanager
 def _columns(console: Console, prompt: str, tokenizer: Tokenizer) -> Iterator[Watch]:
-    texts = {drafts: Text(printable(prompt), style="dim") for drafts in (False, True)}
+    texts = {drafts: Text.assemble((printable(prompt), "dim")) for drafts in (False, True)}
     decoders = {drafts: tokenizer.stream() for drafts in texts}
     panels = Table.grid(expand=True)
     panels.add_column(ratio=1)
@@ -146,7 +146,7 @@ def _columns(console: Console, prompt: str, tokenizer: Tokenizer) -> Iterator[Wa
 
     def watch(drafts: bool, chunk: Chunk) -> None:
         for index, token in enumerate(chunk.tokens):
-            style = _ACCEPTED if index < chunk.accepted else "not dim"
+            style = _ACCEPTED if index < chunk.accepted else ""
             texts[drafts].append(printable(decoders[drafts].feed(token)), style=style)
 
     with Live(panels, console=console, refresh_per_second=12):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFlags", "SpeculationFlags", "flag_named", "load"]
 
+PREFILL_ROWS: Final = 256
+"""Prompt rows per pass when not given; the default of `LLM`."""
+
 _MODEL: Final = "Model"
 _SPECULATION: Final = "Speculation (never changes the text)"
 
@@ -228,7 +231,7 @@ def load(
             draft_n_max=_or_default(speculation.spec_draft_n_max, "auto"),
             kv_type=kv_type,
             isa=model.isa,
-            prefill_rows=256 if model.ubatch_size is None else model.ubatch_size,
+            prefill_rows=PREFILL_ROWS if model.ubatch_size is None else model.ubatch_size,
             progress=progress,
         )
     if not llm.has_mtp and speculation.spec_type != "none":

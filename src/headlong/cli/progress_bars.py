@@ -42,7 +42,11 @@ _PERCENT_PER_LINE: Final = 10
 def progress_on(stream: TextIO | None = None) -> Progress:
     """Bars when the stream (standard error by default) is a terminal, else plain lines."""
     stream = stream or sys.stderr
-    return Bars(Console(file=stream)) if stream.isatty() else PlainLines(stream)
+    console = Console(file=stream)
+    # A dumb terminal cannot move the cursor, so bars would pile up.
+    if console.is_terminal and not console.is_dumb_terminal:
+        return Bars(console)
+    return PlainLines(stream)
 
 
 class Bars:
