@@ -237,8 +237,10 @@ void py_attend(Backend& backend, nb::handle qg, nb::handle q_norm, double eps, n
   // Chunks become tasks of their own where units alone would leave threads idle.  The arithmetic
   // is the same either way.
   if (threads == 1 || int(units.size()) >= 4 * threads || tasks.size() == units.size()) {
-    backend.pool.run(int(units.size()), [&args, &kernels, unit, scratch](int task, int) {
-      kernels.attend(args, unit[task], task_scratch.floats(scratch));
+    // Last rows first: they see the most positions, and the shortest tasks should end the call.
+    const int last = int(units.size()) - 1;
+    backend.pool.run(last + 1, [&args, &kernels, unit, scratch, last](int task, int) {
+      kernels.attend(args, unit[last - task], task_scratch.floats(scratch));
     });
     return;
   }

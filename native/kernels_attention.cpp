@@ -94,13 +94,14 @@ void score(const float* q, const float* keys, int dim, int positions, float* sco
           sum[h][i] = fma(x, load(keys + (p + i) * dim + d), sum[h][i]);
       }
     }
-    for (int h = 0; h < H; ++h) {
-      float* out = scores + h * kPageRows + p;
-      if constexpr (kWide == 4) {
-        reduce_add(out, sum[h][0], sum[h][1], sum[h][2], sum[h][kWide - 1]);
-      } else {
-        for (int i = 0; i < kWide; ++i) out[i] = reduce_add(sum[h][i]);
-      }
+    float* out[H];
+    for (int h = 0; h < H; ++h) out[h] = scores + h * kPageRows + p;
+    if constexpr (kWide == 4) {
+      for (int h = 0; h < H; ++h)
+        reduce_add(out[h], sum[h][0], sum[h][1], sum[h][2], sum[h][kWide - 1]);
+    } else {
+      for (int h = 0; h < H; ++h)
+        for (int i = 0; i < kWide; ++i) out[h][i] = reduce_add(sum[h][i]);
     }
   }
 }
@@ -204,8 +205,7 @@ void add_page(const Rows& rows, const Page& keys, const Page& values, const Page
 
   for (int p = 0; p < used; p += kKeyTile) {
     for (int i = 0; i < kKeyTile; ++i)
-      for (int d = 0; d < dim; d += 16)
-        store(tile + i * dim + d, keys.at(p + i, d));
+      for (int d = 0; d < dim; d += 16) store(tile + i * dim + d, keys.at(p + i, d));
     for (int r = first; r < rows.count; ++r)
       if (p < limit(r))
         by_heads(heads, [&]<int H>(int h, Count<H>) {

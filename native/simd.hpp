@@ -222,20 +222,14 @@ static inline f32x16 abs(f32x16 a) {
   HEADLONG_LANES a.v[i] = __builtin_fabsf(a.v[i]);
   return a;
 }
-static inline float widen_f16(uint16_t h) {
-  const uint32_t sign = uint32_t(h & 0x8000u) << 16;
-  const uint32_t rest = uint32_t(h & 0x7fffu) << 13;
+static inline float widen_f16(uint16_t h) {  // without a branch, so that loops vectorise
+  uint32_t bits = uint32_t(h & 0x7fffu) << 13;
   float f;
-  if ((h & 0x7c00u) == 0x7c00u) {  // infinity, NaN
-    const uint32_t bits = sign | 0x7f800000u | (rest & 0x007fffffu);
-    std::memcpy(&f, &bits, 4);
-    return f;
-  }
-  std::memcpy(&f, &rest, 4);
+  std::memcpy(&f, &bits, 4);
   f *= 0x1p112f;  // exponent bias 127 - 15; exact for subnormals too
-  uint32_t bits;
   std::memcpy(&bits, &f, 4);
-  bits |= sign;
+  bits |= uint32_t(h & 0x8000u) << 16;
+  bits |= (h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;  // infinity, NaN
   std::memcpy(&f, &bits, 4);
   return f;
 }
@@ -340,12 +334,23 @@ static inline void reduce_add(float* out, f32x16 a, f32x16 b, f32x16 c, f32x16 d
 }
 #endif
 static inline float reduce_max(f32x16 a) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+#else
+  const __m256 half = _mm256_max_ps(a.lo, a.hi);
+#endif
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
   float t[16];
   store(t, a);
   for (int i = 0; i < 8; ++i) t[i] = t[i] > t[i + 8] ? t[i] : t[i + 8];
   for (int i = 0; i < 4; ++i) t[i] = t[i] > t[i + 4] ? t[i] : t[i + 4];
   const float even = t[0] > t[2] ? t[0] : t[2], odd = t[1] > t[3] ? t[1] : t[3];
   return even > odd ? even : odd;
+#endif
 }
 
 // e^x: 2^n * e^r with n = round(x / ln 2), |r| <= ln2/2, ln 2 in two parts (Cody-Waite), and e^r by
