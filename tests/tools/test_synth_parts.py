@@ -129,6 +129,14 @@ def test_the_head_is_right_at_the_wanted_share(accept: float) -> None:
     assert right.mean() == pytest.approx(accept, abs=0.005)
 
 
+def test_the_share_holds_along_the_chain() -> None:
+    chain = chain_of(0.77)
+    right = (chain.drafted == chain.follower)[chain.tokens]
+    assert (right[:4000].reshape(40, 100).sum(axis=1) == 77).all()
+    sums = np.convolve(right, np.ones(100), "valid")
+    assert 64 < sums.min() < sums.max() < 90  # windows that straddle two
+
+
 def test_whether_the_head_is_right_does_not_depend_on_the_tokens_before() -> None:
     """Chances of the second to fourth draft, given that those before are right: all the same."""
     rates = []

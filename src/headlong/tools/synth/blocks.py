@@ -23,15 +23,18 @@ Bytes = NDArray[np.uint8]
 Records = NDArray[np.void]
 
 
-def random_blocks(rng: np.random.Generator, type: GGMLType, count: int, std: float) -> Bytes:
+def random_blocks(
+    rng: np.random.Generator, type: GGMLType, count: int, std: float, spread: float = 0.25
+) -> Bytes:
     """Random blocks.
 
     Args:
         rng: where the bits come from.
         type: a decodable format.
         count: number of blocks.
-        std: standard deviation of the values. Block scales vary by a quarter around it; formats
-            without scales take the power of two that comes nearest.
+        std: standard deviation of the values; formats without scales take the power of two that
+            comes nearest.
+        spread: block scales vary by this share to both sides.
 
     Returns:
         uint8 [count, block_bytes].
@@ -50,13 +53,12 @@ def random_blocks(rng: np.random.Generator, type: GGMLType, count: int, std: flo
         records["e"] = np.clip(np.rint(power) + 128, 1, 254).astype(np.uint8)
         return data
     # The random bits that lie where the scale goes choose it.
-    spread = _SPREAD[records["d"].view("<u2") & 255]
-    _SETTERS[type](records, spread * np.float32(scale))
+    choices = np.linspace(scale * (1 - spread), scale * (1 + spread), 256, dtype=np.float32)
+    _SETTERS[type](records, choices[records["d"].view("<u2") & 255])
     return data
 
 
 _ALL_BITS: Final = np.iinfo(np.uint64).max
-_SPREAD: Final = np.linspace(0.75, 1.25, 256, dtype=np.float32)
 
 
 @cache

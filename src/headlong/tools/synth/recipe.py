@@ -33,10 +33,11 @@ __all__ = ["Recipe", "generator"]
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_CERTAINTY: Final = 20.0
-"""Logit of the next token. Those of the 248320 others have a standard deviation of `_CERTAINTY`
-over the root of the code's size, 1.25 or less: the largest comes to about 6, and the logarithm of
-their summed exponentials to 13, which leaves the next token a probability above 0.99."""
+_CERTAINTY: Final = 22.0
+"""Logit of the next token, about. Those of the 248320 others have a standard deviation of
+`_CERTAINTY` over the root of the code's size, 1.4 or less: the largest comes to about 7, and the
+logarithm of their summed exponentials to 13.4, so that text follows the chain also when it is
+sampled at temperature 1."""
 
 _TRUNK_MIX: Final = 0.5
 """Size of all trunk layers' contributions together, relative to the embedding."""
@@ -44,7 +45,7 @@ _TRUNK_MIX: Final = 0.5
 _MTP_MIX: Final = 0.3
 """The same for the MTP block, relative to the output of `eh_proj`."""
 
-_QUIET: Final = 0.1
+_QUIET: Final = 0.03
 """Final norm weights outside the own part, relative to those inside."""
 
 _OPEN: Final = 4.0

@@ -33,6 +33,9 @@ Floats = NDArray[np.float32]
 PART: Final = 256
 """Parts are whole multiples of this many elements: the longest block of any format."""
 
+_SPREAD: Final = 0.02
+"""Scales of code blocks hardly vary: a short code has few, and its length makes the logit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -69,7 +72,7 @@ def make_codes(
     """Draw codes in the blocks of the LM head; `types`: of the embedding and of the head."""
     embedding, head = types
     count = len(chain.tokens)
-    codes = random_blocks(rng, head, count * parts.code // head.block_size, 1)
+    codes = random_blocks(rng, head, count * parts.code // head.block_size, 1, _SPREAD)
     codes = codes.reshape(count, -1)
     values = dequantise(codes, head, count, parts.code)
     signs = rng.choice(np.array([-1, 1], dtype=np.float32), parts.own)
@@ -92,7 +95,7 @@ def embedding_rows(
         position = chain.position[ids]
         out = np.empty((len(position), at[3]), dtype=np.uint8)
         out[:, : at[0]] = constant
-        own = random_blocks(rng, type, len(position) * parts.code // type.block_size, 1)
+        own = random_blocks(rng, type, len(position) * parts.code // type.block_size, 1, _SPREAD)
         out[:, at[0] : at[1]] = own.reshape(len(position), -1)
         on_chain = np.flatnonzero(position >= 0)
         out[on_chain, at[0] : at[1]] = codes.in_embedding[position[on_chain]]
@@ -109,7 +112,7 @@ def head_rows(
     own = slice(type.row_bytes(parts.own), type.row_bytes(parts.follower))
     for ids in _pieces(len(chain.follower), type, hidden):
         position = chain.position[ids]
-        out = random_blocks(rng, type, len(position) * hidden // type.block_size, 1)
+        out = random_blocks(rng, type, len(position) * hidden // type.block_size, 1, _SPREAD)
         out = out.reshape(len(position), -1)
         on_chain = np.flatnonzero(position >= 0)
         out[on_chain, own] = codes.in_head[position[on_chain]]
