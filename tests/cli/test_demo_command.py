@@ -34,6 +34,24 @@ def test_both_texts_and_the_figures(run: Run, model: Path) -> None:
     assert f"headlong chat {model}" in result.out
 
 
+def test_a_large_model_is_loaded_once(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    init = LLM.__init__
+
+    def spy(self: LLM, path: Path, **options: object) -> None:
+        loaded.append(str(options["spec_type"]))
+        init(self, path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LLM, "__init__", spy)
+    assert run("demo", model, "-n", 4, "--pairs", 1).code == 0
+    assert loaded == ["draft-mtp", "none"]
+    monkeypatch.setattr(demo, "_LARGEST_TWICE", 1000)
+    assert run("demo", model, "-n", 4, "--pairs", 1).code == 0
+    assert loaded == ["draft-mtp", "none", "draft-mtp"]
+
+
 def test_columns_on_a_wide_terminal(model: Path) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, height=50)

@@ -126,6 +126,31 @@ def test_a_reader_that_leaves_early_is_no_error(model: Path) -> None:
     assert b"Exception" not in err
 
 
+@pytest.mark.parametrize("flags", [("run", "-p", "hello", "-n", "3"), ("inspect",), ("chat",)])
+def test_a_full_disk_is_told(model: Path, flags: tuple[str, ...]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here to write to")
+    command, *others = flags
+    with Path("/dev/full").open("w") as full:
+        process = start(command, model, *others, stdout=full)
+        _, err = process.communicate(b"hello\n/set predict 2\nhello\n", PATIENCE)
+    assert process.returncode == 1
+    assert b"error: No space left on device" in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_are_no_traceback(model: Path, closed: str) -> None:
+    line = f'"$@" {closed}'
+    for flags, code in ((("-p", "hello"), 0), ((), 1)):
+        arguments = ("sh", *COMMAND, "run", str(model), "-n", "3", *flags)
+        done = subprocess.run(
+            ["sh", "-c", line, *arguments], stdin=subprocess.DEVNULL, capture_output=True
+        )
+        assert done.returncode == code
+        assert b"Traceback" not in done.stdout + done.stderr
+
+
 class Terminal:
     """A chat at a terminal."""
 

@@ -72,6 +72,15 @@ def test_pairs_run_in_turns_and_medians_count(
     assert result.stats.rounds == 3 * pair.drafted.stats.rounds
 
 
+def test_one_model_can_be_both_sides(drafted: LLM) -> None:
+    pair = answer_both(drafted, drafted, "hello", PARAMS, lambda drafts, chunk: None)
+    assert pair.plain.stats.draft_n == 0
+    assert pair.drafted.stats.draft_n > 0
+    result = measure(drafted, drafted, "hello", PARAMS, pair, pairs=1, progress=Silent())
+    assert result.identical
+    assert result.stats.draft_n == pair.drafted.stats.draft_n
+
+
 def test_a_single_other_token_is_a_difference(plain: LLM, drafted: LLM) -> None:
     pair = answer_both(plain, drafted, "hello", PARAMS, lambda drafts, chunk: None)
     tokens = (*pair.plain.tokens[:-1], pair.plain.tokens[-1] ^ 1)

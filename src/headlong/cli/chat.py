@@ -65,7 +65,7 @@ def command(
         try:
             if not _turn(session, line, interactive):
                 break
-        except (HeadlongError, OSError) as error:
+        except HeadlongError as error:
             _remark(f"error: {error}")
             failed = True
         except KeyboardInterrupt:

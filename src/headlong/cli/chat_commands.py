@@ -10,6 +10,7 @@ from typing import Final
 
 from headlong.cli.chat_session import ChatSession
 from headlong.cli.conversation import Conversation
+from headlong.cli.failures import reason_of
 from headlong.cli.options import flag_named
 from headlong.cli.sampling_options import SETTINGS, change_setting
 from headlong.cli.statistics import speculation_lines, summary
@@ -46,7 +47,10 @@ def execute(session: ChatSession, line: str) -> Reply:
     argument = argument.strip()
     if argument and " " not in command.form:
         raise ParameterError(f"/{name} takes no argument, but was given {argument!r:.80}.")
-    return command.run(session, argument)
+    try:
+        return command.run(session, argument)
+    except OSError as error:
+        raise ParameterError(reason_of(error)) from None
 
 
 def _nearest(name: str, known: Collection[str], prefix: str = "") -> str:

@@ -31,8 +31,11 @@ __all__ = ["command"]
 
 _TOKENS: Final = 128
 _TEMPERATURE: Final = 0.0
-_PAIRS: Final = 3
+_PAIRS: Final = 5
 _SEED: Final = 1
+
+# Up to this many bytes a model is loaded a second time, without its head, for the plain side.
+_LARGEST_TWICE: Final = 1 << 30
 
 # Two columns of code need about this width.
 _WIDE: Final = 100
@@ -88,6 +91,7 @@ def command(
     """
     from headlong.sampling import SamplingParams
     from headlong.tools.demo import answer_both, bundled_model, measure
+    from headlong.tools.inspect import describe
     from headlong.tools.prompts import DEMO_PROMPT
 
     text = DEMO_PROMPT if prompt is None else read_prompt(prompt, None)
@@ -99,9 +103,10 @@ def command(
     with ExitStack() as stack:
         path = stack.enter_context(bundled_model()) if file is None else file
         model = ModelFlags(file=path, threads=threads)
+        twice = describe(path, 1).size <= _LARGEST_TWICE
         # Drafts first: a file without a head is refused before anything else is loaded.
         drafted = load(model, SpeculationFlags("draft-mtp", draft), progress)
-        plain = load(model, SpeculationFlags("none"), progress)
+        plain = load(model, SpeculationFlags("none"), progress) if twice else drafted
     typer.echo(
         "One model answers one prompt twice: plainly, with a pass for every token; and with "
         "multi-token prediction (MTP), where its own head drafts the next tokens and one pass "

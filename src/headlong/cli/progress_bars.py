@@ -93,7 +93,8 @@ class _Amount(ProgressColumn):
         done, total = int(task.completed), int(task.total or 0)
         if not self._unit:
             return Text("")
-        return Text(f"{_amount(done, self._unit)} of {_amount(total, self._unit)}")
+        begun = byte_size(done) if self._unit == "B" else str(done)
+        return Text(f"{begun} of {_amount(total, self._unit)}")
 
 
 class PlainLines:

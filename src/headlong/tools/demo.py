@@ -1,16 +1,16 @@
 """The bundled model answers one prompt plainly and with multi-token prediction, fairly timed.
 
-Both sides are loaded at once; the plain one has no MTP head in memory, so it pays for nothing that
-it does not use.  A first pair of answers warms up and may be watched; the pairs that count follow
-in turns, unwatched, and their medians are compared: a machine that gets slower or faster meanwhile
-changes both.
+Two loaded models give the fairest picture, for the plain one then has no head in memory; of a model
+that is too large for that, the plain side runs with drafts off.  A first pair of answers warms up
+and may be watched; the pairs that count follow in turns, unwatched, and their medians are compared:
+a machine that gets slower or faster meanwhile changes both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from statistics import median
@@ -78,12 +78,14 @@ def answer_both(
 ) -> Pair:
     """Answer once on either side, watched; this warms up what `measure` times.
 
+    ``plain`` and ``drafted`` may be the same model; the plain side never drafts.
+
     Raises `ParameterError` if `params` have no seed.
     """
     if params.seed is None:
         raise ParameterError("both sides need the same seed; give one")
     return Pair(
-        _answer(plain, prompt, params, watch, drafts=False),
+        _answer(plain, prompt, _plainly(params), watch, drafts=False),
         _answer(drafted, prompt, params, watch, drafts=True),
     )
 
@@ -110,7 +112,7 @@ def measure(
     plain_rates, drafted_rates = [], []
     with progress.stage("measuring", pairs, "pairs") as stage:
         for _ in range(pairs):
-            one = plain.generate(prompt, params)
+            one = plain.generate(prompt, _plainly(params))
             other = drafted.generate(prompt, params)
             identical = identical and _same(reference, one) and _same(reference, other)
             plain_rates.append(one.timings.predicted_per_second)
@@ -129,6 +131,10 @@ def _answer(
         completion = chunk.completion
     assert completion is not None  # the last chunk carries it
     return completion
+
+
+def _plainly(params: SamplingParams) -> SamplingParams:
+    return replace(params, draft_n_max=0)
 
 
 def _same(one: Completion, other: Completion) -> bool:
