@@ -70,6 +70,14 @@ class CpuOps:
         """Instruction set in use."""
         return self._backend.isa
 
+    def read_bandwidth(self, nbytes: int, sweeps: int) -> float:
+        """GB (10^9 bytes) per second at which these threads read memory in a plain loop.
+
+        The best of ``sweeps`` over ``nbytes`` of fresh memory: what a pass could reach at most,
+        where ``nbytes`` is more than the caches hold.
+        """
+        return _native.read_bandwidth(self._backend, nbytes, sweeps)
+
     def pack(self, matrix: RawMatrix) -> CpuWeight:
         """Pack piece by piece, letting go of the source as it goes."""
         packed_type = _native.packable(int(matrix.type))

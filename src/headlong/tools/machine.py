@@ -1,0 +1,62 @@
+"""The machine and the versions that a measurement belongs to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import headlong
+from headlong.ops.cpu import CpuOps, available_cores
+
+__all__ = ["Machine", "describe_machine", "processor_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where something was measured, and with which kernels."""
+
+    processor: str
+    cores: int  # that this process may use
+    memory: int  # bytes; 0 where the system does not tell
+    system: str
+    isa: str  # instruction set of the kernels
+    threads: int  # that computed
+    headlong: str
+    python: str
+    numpy: str
+
+
+def describe_machine(ops: CpuOps) -> Machine:
+    """This machine, with the kernels and threads of `ops`."""
+    return Machine(
+        processor=processor_name(),
+        cores=available_cores(),
+        memory=_memory(),
+        system=f"{platform.system()} {platform.machine()}",
+        isa=ops.isa,
+        threads=ops.threads,
+        headlong=headlong.__version__,
+        python=platform.python_version(),
+        numpy=np.__version__,
+    )
+
+
+def processor_name() -> str:
+    """What the system calls the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PAGE_SIZE" not in names or "SC_PHYS_PAGES" not in names:
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
