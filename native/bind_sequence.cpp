@@ -337,16 +337,25 @@ void bind_sequence(nb::module_& m) {
   m.def("kv_store", &py_kv_store, nb::arg("backend"), nb::arg("k"), nb::arg("v"), nb::arg("k_norm"),
         nb::arg("eps"), nb::arg("cos"), nb::arg("sin"), nb::arg("k_cache"), nb::arg("v_cache"),
         nb::arg("k_scale").none(), nb::arg("v_scale").none(), nb::arg("page_table"),
-        nb::arg("row_start"), nb::arg("rows"), nb::arg("pos_start"));
+        nb::arg("row_start"), nb::arg("rows"), nb::arg("pos_start"),
+        "Norm, rotate and store keys, store values. k, v [T, heads * dim]; caches [pages, heads, "
+        "64, dim] of float16 bits, or int8 with float16 scales [..., dim / 32]; page_table "
+        "[S, pages of a segment]. Raises ValueError, naming the argument.");
   m.def("attend", &py_attend, nb::arg("backend"), nb::arg("qg"), nb::arg("q_norm"), nb::arg("eps"),
         nb::arg("cos"), nb::arg("sin"), nb::arg("k_cache"), nb::arg("v_cache"),
         nb::arg("k_scale").none(), nb::arg("v_scale").none(), nb::arg("page_table"),
-        nb::arg("row_start"), nb::arg("rows"), nb::arg("pos_start"), nb::arg("out"));
+        nb::arg("row_start"), nb::arg("rows"), nb::arg("pos_start"), nb::arg("out"),
+        "Causal attention over stored positions, times sigmoid(gate). qg [T, query heads, 2, dim] "
+        "flat, out [T, query heads * dim]; caches as for kv_store. Raises ValueError, naming the "
+        "argument.");
   m.def("delta_net", &py_delta_net, nb::arg("backend"), nb::arg("qkv"), nb::arg("z"),
         nb::arg("beta"), nb::arg("alpha"), nb::arg("conv_w"), nb::arg("ssm_a"), nb::arg("dt_bias"),
         nb::arg("norm_w"), nb::arg("eps"), nb::arg("state"), nb::arg("conv"), nb::arg("pending_k"),
         nb::arg("pending_delta"), nb::arg("pending_decay"), nb::arg("pending_u"), nb::arg("slot"),
-        nb::arg("row_start"), nb::arg("rows"), nb::arg("fold"), nb::arg("final"), nb::arg("out"));
+        nb::arg("row_start"), nb::arg("rows"), nb::arg("fold"), nb::arg("final"), nb::arg("out"),
+        "Convolution, gates, recurrence and gated norm of all segments. state [slots, value heads, "
+        "dk, dv] and conv [slots, taps - 1, channels] end after `fold` pending and `final` new "
+        "rows; later rows become pending. Raises ValueError, naming the argument.");
 }
 
 }  // namespace headlong
