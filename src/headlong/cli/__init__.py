@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from headlong.cli import chat, demo, inspect, run, synth, verify
+from headlong.cli import chat, demo, inspect, run, synth, tune, verify
 from headlong.cli.failures import reason_of
 from headlong.errors import HeadlongError
 
@@ -49,6 +49,7 @@ app.command("demo")(demo.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)
 app.command("synth")(synth.command)
+app.command("tune")(tune.command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -135,7 +135,7 @@ class Decoding:
     drafted: float  # draft tokens per round
     tokens_per_round: float
     accepted: tuple[float, ...]  # of the drafts at depth 1, 2, ...
-    draft_share: float  # of the time of rounds: drafting, passes, sampling
+    draft_share: float  # of the time: drafting, passes, sampling; the rest is bookkeeping
     pass_share: float
     sampling_share: float
 
@@ -189,12 +189,11 @@ class Tuning:
         return self.step_bytes / self.passes[0].seconds.median / 1e9 / self.bandwidth.median
 
 
-def tune(path: Path, plan: Plan, threads: int | None, progress: Progress) -> Tuning:
+def tune(path: Path, plan: Plan, ops: CpuOps, progress: Progress) -> Tuning:
     """Load a file and measure.
 
     Raises what loading raises, and `ParameterError` where the plan does not fit the model.
     """
-    ops = CpuOps(threads)
     loaded = load_model(path, ops, progress)
     text = loaded.tokenizer.encode(DEMO_PROMPT)
     start = max(len(text) if loaded.rehearsal is None else _CHAIN, plan.context)
@@ -310,18 +309,39 @@ def _extend(tokens: Sequence[int], count: int, offset: int = 0) -> list[int]:
     return list(islice(cycle(tokens), offset, offset + count))
 
 
+@dataclass(frozen=True, slots=True)
+class _Total:
+    """All answers of one draft length together."""
+
+    stats: SpeculationStats
+    seconds: float  # from first tokens to last
+
+    @classmethod
+    def of(cls, made: Sequence[Completion]) -> _Total:
+        stats = SpeculationStats()
+        for one in made:
+            stats.add(one.stats)
+        return cls(stats, sum(one.timings.predicted_seconds for one in made))
+
+    @property
+    def accepted(self) -> tuple[float, ...]:
+        """Share of the drafts at depth 1, 2, ... that were right up to there."""
+        pairs = zip(self.stats.accepted_by_depth, self.stats.draft_n_by_depth, strict=True)
+        return tuple(accepted / drafted for accepted, drafted in pairs)
+
+
 def _decoding(
     answers: Sequence[tuple[Drafting, list[Completion]]],
     passes: Sequence[Pass],
     drafts: DraftSteps | None,
 ) -> tuple[Decoding, ...]:
-    totals = {draft: _total(made) for draft, made in answers}
+    totals = {draft: _Total.of(made) for draft, made in answers}
     deepest = max(draft for draft in totals if isinstance(draft, int))
     predict = _prediction(totals[0], totals[deepest], passes, drafts)
     result = []
     for draft, made in answers:
-        stats = totals[draft]
-        spent = stats.draft_seconds + stats.verify_seconds + stats.sampling_seconds
+        total = totals[draft]
+        stats = total.stats
         result.append(
             Decoding(
                 draft=draft,
@@ -329,43 +349,30 @@ def _decoding(
                 predicted=predict(draft) if isinstance(draft, int) else None,
                 drafted=stats.draft_n / stats.rounds,
                 tokens_per_round=stats.tokens_per_round or 1.0,
-                accepted=_accepted(stats),
-                draft_share=stats.draft_seconds / spent,
-                pass_share=stats.verify_seconds / spent,
-                sampling_share=stats.sampling_seconds / spent,
+                accepted=total.accepted,
+                draft_share=stats.draft_seconds / total.seconds,
+                pass_share=stats.verify_seconds / total.seconds,
+                sampling_share=stats.sampling_seconds / total.seconds,
             )
         )
     return tuple(result)
 
 
-def _total(made: Sequence[Completion]) -> SpeculationStats:
-    total = SpeculationStats()
-    for one in made:
-        total.add(one.stats)
-    return total
-
-
-def _accepted(stats: SpeculationStats) -> tuple[float, ...]:
-    pairs = zip(stats.accepted_by_depth, stats.draft_n_by_depth, strict=True)
-    return tuple(accepted / drafted for accepted, drafted in pairs)
-
-
 def _prediction(
-    plain: SpeculationStats,
-    deepest: SpeculationStats,
-    passes: Sequence[Pass],
-    drafts: DraftSteps | None,
+    plain: _Total, deepest: _Total, passes: Sequence[Pass], drafts: DraftSteps | None
 ) -> Callable[[int], float]:
     """Tokens per second of a draft length n: (1 + A_1 + ... + A_n) / (pass(n + 1) + draft(n)).
 
     A_j, the chance that a draft is right up to depth j, is taken from the longest drafts (Leviathan
-    et al., 2023, with acceptance by depth); sampling, which grows with the rows, is added.
+    et al., 2023, with acceptance by depth).  Sampling, for every row, and bookkeeping, for every
+    round, are added as they were without drafts.
     """
-    tokens = list(accumulate(_accepted(deepest), initial=1.0))
-    sampling = plain.sampling_seconds / plain.rounds
+    tokens = list(accumulate(deepest.accepted, initial=1.0))
+    rounds, sampled = plain.stats.rounds, plain.stats.sampling_seconds
+    rest = max(0.0, plain.seconds - plain.stats.verify_seconds - sampled) / rounds
 
     def predict(n: int) -> float:
-        seconds = passes[n].seconds.median + (n + 1) * sampling
+        seconds = passes[n].seconds.median + (n + 1) * sampled / rounds + rest
         if n and drafts is not None:
             chained = drafts.chained or drafts.first
             seconds += drafts.first.median + (n - 1) * chained.median

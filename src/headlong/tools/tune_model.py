@@ -56,8 +56,8 @@ class TunedModel:
         config = loaded.config
         if positions > config.context:
             raise ParameterError(
-                f"{positions} positions are needed, but the model was trained for "
-                f"{config.context}; measure fewer tokens, or after fewer."
+                f"--context and --tokens come to {positions} positions, but the model was trained "
+                f"for {config.context}; give less of them."
             )
         self._loaded = loaded
         self._cache = Cache(
