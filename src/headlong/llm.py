@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from headlong.cache.memory import Cache
@@ -144,17 +146,20 @@ class LLM:
 
         The answers are those that each prompt would get alone.
         """
+        if isinstance(prompts, str):
+            raise ParameterError("batch() takes a list of prompts; for one text use generate().")
         each = _params_for(prompts, params)
-        requests = [
+        return self._requests.finish(
             self._requests.submit(self._encode(prompt), own)
             for prompt, own in zip(prompts, each, strict=True)
-        ]
-        return self._requests.finish(requests)
+        )
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None
+    ) -> Generator[Chunk, None, None]:
         """Complete a prompt piece by piece; the last chunk carries the `Completion`.
 
-        Closing the iterator early cancels the request.
+        Closing the iterator early, or dropping it, cancels the request.
         """
         request = self._requests.submit(self._encode(prompt), params or SamplingParams())
         return self._requests.chunks(request)
@@ -188,20 +193,36 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, object]] = (),
         template_kwargs: Mapping[str, object] | None = None,
-    ) -> Iterator[ChatChunk]:
-        """Answer a conversation piece by piece, reasoning and tool calls told apart."""
+    ) -> Generator[ChatChunk, None, None]:
+        """Answer a conversation piece by piece, reasoning and tool calls told apart.
+
+        Closing the iterator early, or dropping it, cancels the request.
+        """
         request = ChatRequest(messages, tools, template_kwargs)
         prompt = request.render(ChatTemplate.for_tokenizer(self.tokenizer))
         tokens = self.tokenizer.encode(prompt.text, literal=prompt.literal)
         reader = AnswerReader(prompt.text, tools)
-        return map(reader.feed, self.stream(tokens, params))
+        return _read(self.stream(tokens, params), reader)
 
     def logits(self, tokens: Sequence[int]) -> FloatArray:
         """Logits of the token after these, float32 ``[vocab]``; nothing else may be running."""
-        return self._engine.logits(tokens)
+        return self._engine.logits(self._encode(tokens))
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        try:
+            return [operator.index(token) for token in prompt]
+        except TypeError:
+            raise ParameterError("a prompt is a text or a list of token ids.") from None
+
+
+def _read(
+    chunks: Generator[Chunk, None, None], reader: AnswerReader
+) -> Generator[ChatChunk, None, None]:
+    with closing(chunks):
+        for chunk in chunks:
+            yield reader.feed(chunk)
 
 
 def _params_for(
@@ -219,9 +240,10 @@ def _params_for(
 def _context(wanted: int | None, trained: int) -> int:
     if wanted is None:
         return min(DEFAULT_CONTEXT, trained)
-    if not 2 <= wanted <= trained:
+    if not isinstance(wanted, int) or not 2 <= wanted <= trained:
         raise ParameterError(
-            f"context = {wanted} lies outside 2..{trained}, the length the model was trained for."
+            f"context = {wanted!r} is not a whole number from 2 to {trained}, the length the model "
+            "was trained for."
         )
     return wanted
 
@@ -232,5 +254,5 @@ def _require(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _require_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ParameterError(f"{name} = {value} lies outside {low}..{high}.")
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ParameterError(f"{name} = {value!r} is not a whole number from {low} to {high}.")

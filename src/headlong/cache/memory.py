@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headlong.cache.pages import Lease, PagePool, pages_for
-from headlong.errors import ContextError
+from headlong.errors import ContextError, UnsupportedError
 from headlong.models.config import Qwen35Config
 from headlong.ops.batch import PAGE
 from headlong.ops.state import Q8_BLOCK, KVLayer, RecurrentLayer
@@ -48,6 +48,10 @@ class Cache:
     """KV pages and recurrent slots for up to ``sequences`` sequences of ``context`` positions.
 
     Memory is reserved here and committed by the system as pages are first written.
+
+    Raises:
+        UnsupportedError: the head size does not fit the blocks of a ``q8_0`` cache.
+        ContextError: the system does not grant the memory.
     """
 
     def __init__(
@@ -62,17 +66,31 @@ class Cache:
     ) -> None:
         attention = config.attention
         pages = pages_for(context) * sequences
+        if kv_type == "q8_0" and attention.head_dim % Q8_BLOCK:
+            raise UnsupportedError(
+                f"a q8_0 cache needs heads of a multiple of {Q8_BLOCK}, and those of this model "
+                f"have {attention.head_dim} values; use kv_type f16."
+            )
 
         def layer() -> KVLayer:
             return KVLayer.allocate(pages, attention.kv_heads, attention.head_dim, kv_type)
 
-        self.kv = [layer() for recurrent in config.recurrent if not recurrent]
-        self.mtp_kv = layer() if mtp else None
-        self.recurrent = [
-            RecurrentLayer.allocate(sequences, config.delta, max_draft)
-            for recurrent in config.recurrent
-            if recurrent
-        ]
+        try:
+            self.kv = [layer() for recurrent in config.recurrent if not recurrent]
+            self.mtp_kv = layer() if mtp else None
+            self.recurrent = [
+                RecurrentLayer.allocate(sequences, config.delta, max_draft)
+                for recurrent in config.recurrent
+                if recurrent
+            ]
+        except (MemoryError, ValueError):  # ValueError: more than numpy can address
+            size = cache_size(config, kv_type, max_draft, mtp=mtp)
+            total = sequences * size.total(context, 1)
+            raise ContextError(
+                f"{sequences} sequences of {context} positions take {total / 2**30:,.0f} GiB of "
+                "cache, which the system does not grant; lower context or sequences."
+            ) from None
+        self._sequences = sequences
         self._pool = PagePool(pages)
         self._slots = list(range(sequences - 1, -1, -1))
 
@@ -99,3 +117,8 @@ class Cache:
         """Take back what a sequence held."""
         lease.drop()
         self._slots.append(lease.slot)
+
+    def clear(self) -> None:
+        """Take back everything at once; leases that are still held have no meaning any more."""
+        self._pool = PagePool(self._pool.total)
+        self._slots = list(range(self._sequences - 1, -1, -1))

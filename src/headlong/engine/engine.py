@@ -20,7 +20,7 @@ import numpy as np
 from headlong.cache.memory import Cache
 from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
 from headlong.engine.sequence import FinishReason, Sequence, Timing
-from headlong.errors import ContextError, ParameterError
+from headlong.errors import ContextError, HeadlongError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
@@ -60,7 +60,8 @@ class Emission:
     """What a step did for one sequence.
 
     ``tokens`` are new, of which the first ``accepted`` came from drafts.  While a prompt is being
-    read there are none, and ``sequence.computed`` tells how far.
+    read there are none, and ``sequence.computed`` tells how far.  ``sequence.finish`` is set with
+    the last of them.
     """
 
     sequence: Sequence
@@ -175,11 +176,20 @@ class Engine(Generic[W]):
             )
 
     def cancel(self, sequence: Sequence) -> None:
-        """End a request early; harmless if it has ended."""
+        """End a request early; harmless if it has ended.  Not to be called during a `step`."""
         self._finish(sequence, FinishReason.CANCELLED)
+
+    def reset(self) -> None:
+        """Forget every request: the way out of a `step` that raised and left them half-way."""
+        for sequence in self._scheduler.clear():
+            sequence.lease = None
+            sequence.finish = FinishReason.CANCELLED
+        self._cache.clear()
 
     def step(self) -> list[Emission]:
         """Do one round for everything that runs; returns what each sequence gained."""
+        if not self.busy:
+            return []
         plan = self._scheduler.plan()
         drafts = self._draft(plan)
         verified = self._verify(plan, drafts)
@@ -195,24 +205,36 @@ class Engine(Generic[W]):
         guesses, times = self._drafter.draft([self._request(s, n) for s, n in wanted])
         for (sequence, _), mark in zip(wanted, marks, strict=True):
             sequence.history.truncate(mark)
-        by_id = {s.id: tuple(g) for (s, _), g in zip(wanted, guesses, strict=True)}
+        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, guesses, strict=True)}
         return Drafts(tuple(by_id.get(s.id, ()) for s in plan.decode), times)
 
     def _lengths(self, plan: Plan) -> list[int]:
         if self._drafter is None:
             return [0] * len(plan.decode)
         setting = self._settings.draft_length
-        caps = [setting.cap(s.params.draft_n_max, s.room) for s in plan.decode]
+        caps = [self._cap(s) for s in plan.decode]
         if isinstance(setting, Fixed):
             return caps
         requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
         context = max((len(s.tokens) for s in plan.decode), default=0)
         return choose(requests, self.costs, context)
 
+    def _cap(self, sequence: Sequence) -> int:
+        """The longest draft that a sequence may have; once 0, it stays so."""
+        return self._settings.draft_length.cap(sequence.params.draft_n_max, sequence.room)
+
+    def _up_to_end(self, guesses: SequenceOf[int]) -> tuple[int, ...]:
+        """A draft without what it says after the end of the text."""
+        ends = (i for i, token in enumerate(guesses, 1) if token in self._roles.eog)
+        return tuple(guesses[: next(ends, None)])
+
     def _request(self, sequence: Sequence, length: int) -> DraftRequest:
         def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> int:
             position = len(sequence.tokens) + depth
-            token = sequence.sampler.sample(logits, sequence.history, position, subset)
+            try:
+                token = sequence.sampler.sample(logits, sequence.history, position, subset)
+            except HeadlongError:  # NaN, or every column banned; that may cost time, never the text
+                token = 0
             sequence.history.append(token)
             return token
 
@@ -286,11 +308,13 @@ class Engine(Generic[W]):
             if sequence.room <= 0:
                 self._finish(sequence, FinishReason.LENGTH)
                 break
+        if sequence.error is not None:
+            self._finish(sequence, FinishReason.FAILED)
         if fresh:
             now = time.perf_counter()
             sequence.timing.first_token = sequence.timing.first_token or now
             sequence.timing.last_token = now
-        if self._drafter is not None and sequence.lease is not None:
+        if self._drafter is not None and sequence.lease is not None and self._cap(sequence):
             self._drafter.observe(sequence.track, sequence.tokens, sequence.lease, hidden)
         accepted = min(verdict.accepted, len(fresh)) if verdict else 0
         return Emission(sequence, tuple(fresh), accepted)
@@ -304,9 +328,10 @@ class Engine(Generic[W]):
         """Book the round's seconds; rounds without prompt rows also teach the cost table."""
         spent = drafts.times.total if drafts.times else 0.0
         share = 1.0 / max(1, len(plan.decode))
-        for sequence in plan.decode:
+        drafting = sum(1 for draft in drafts.tokens if draft)
+        for sequence, draft in zip(plan.decode, drafts.tokens, strict=True):
             sequence.stats.spend(
-                draft=spent * share,
+                draft=spent / drafting if draft else 0.0,
                 verify=verified.pass_seconds * share,
                 sampling=verified.sampling_seconds * share,
             )
@@ -350,12 +375,21 @@ def _decode_segment(sequence: Sequence, draft: SequenceOf[int]) -> Segment:
 
 
 def _judge(sequence: Sequence, draft: SequenceOf[int], logits: FloatArray) -> Verdict:
-    """Sample row by row; each row sees the tokens that the rows before it settled."""
+    """Sample row by row; each row sees the tokens that the rows before it settled.
+
+    Where a row cannot be sampled the sequence has an error, and those tokens are all it gets.
+    """
+    settled: list[int] = []
 
     def sample(row: int) -> int:
         position = len(sequence.tokens) + row
         token = sequence.sampler.sample(logits[row], sequence.history, position)
         sequence.history.append(token)
+        settled.append(token)
         return token
 
-    return verify(draft, sample)
+    try:
+        return verify(draft, sample)
+    except HeadlongError as error:  # NaN, or bans that leave no token
+        sequence.error = error
+        return Verdict(accepted=len(settled), tokens=tuple(settled))

@@ -6,7 +6,7 @@ Several requests may be consumed in any order; whichever asks for more runs a st
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Generic
@@ -14,6 +14,7 @@ from typing import Generic
 from headlong.engine.engine import Engine
 from headlong.engine.sequence import FinishReason, Sequence
 from headlong.engine.text import TextStream
+from headlong.errors import HeadlongError
 from headlong.ops.protocol import W
 from headlong.sampling import SamplingParams
 from headlong.speculation import SpeculationStats
@@ -51,7 +52,7 @@ class Completion:
     """A finished answer.
 
     ``tokens`` includes the token that ended it; ``stop`` is the stop string that did, if any;
-    ``seed`` repeats it.
+    ``seed`` repeats it.  ``stats`` count whole rounds, also where a stop string cut the last one.
     """
 
     text: str
@@ -81,7 +82,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class Request:
-    """One submitted prompt and what has come of it."""
+    """One submitted prompt and what has come of it: in the end a completion or an error."""
 
     sequence: Sequence
     stream: TextStream
@@ -89,6 +90,7 @@ class Request:
     kept: int = 0
     chunks: deque[Chunk] = field(default_factory=deque)
     completion: Completion | None = None
+    error: HeadlongError | None = None
 
 
 class Requests(Generic[W]):
@@ -98,6 +100,8 @@ class Requests(Generic[W]):
         self._engine = engine
         self._tokenizer = tokenizer
         self._active: dict[int, Request] = {}
+        self._pumping = False
+        self._leaving: list[Sequence] = []
 
     def submit(
         self, prompt: SequenceOf[int], params: SamplingParams, *, special: bool = False
@@ -108,37 +112,79 @@ class Requests(Generic[W]):
         self._active[request.sequence.id] = request
         return request
 
-    def chunks(self, request: Request) -> Iterator[Chunk]:
-        """Run until the request ends, yielding what it gains; closing early cancels it."""
+    def chunks(self, request: Request) -> Generator[Chunk, None, None]:
+        """Run until the request ends, yielding what it gains; closing early cancels it.
+
+        Raises the request's error after its last chunk.
+        """
+        chunks = self._chunks(request)
+        next(chunks)  # closing a generator that was never started would cancel nothing
+        return chunks
+
+    def _chunks(self, request: Request) -> Generator[Chunk, None, None]:
         try:
+            yield Chunk("", (), 0, 0)  # for `chunks`
             while request.completion is None or request.chunks:
                 while request.chunks:
                     yield request.chunks.popleft()
                 if request.completion is None:
-                    self._pump()
+                    self._pump(request)
         finally:
             self.cancel(request)
 
-    def finish(self, requests: SequenceOf[Request]) -> list[Completion]:
-        """Run until all of these have ended."""
+    def finish(self, requests: Iterable[Request]) -> list[Completion]:
+        """Run until all of these have ended; they may be submitted while they are taken.
+
+        Raises the first error, of a request or of submitting one, and cancels the others.
+        """
+        taken: list[Request] = []
         try:
-            while any(r.completion is None for r in requests):
-                self._pump()
-        finally:
             for request in requests:
+                taken.append(request)
+            for request in taken:
+                while request.completion is None:
+                    self._pump(request)
+        finally:
+            for request in taken:
                 self.cancel(request)
-        return [r.completion for r in requests if r.completion is not None]
+        return [r.completion for r in taken if r.completion is not None]
 
     def cancel(self, request: Request) -> None:
         """End a request that is still running; harmless for one that is not."""
-        if self._active.pop(request.sequence.id, None) is not None:
+        if self._active.pop(request.sequence.id, None) is None:
+            return
+        if self._pumping:  # an iterator that the garbage collector closed in the middle of a step
+            self._leaving.append(request.sequence)
+        else:
             self._engine.cancel(request.sequence)
 
-    def _pump(self) -> None:
-        for emission in self._engine.step():
-            request = self._active.get(emission.sequence.id)
-            if request is not None:
-                self._take(request, emission.tokens, emission.accepted)
+    def _pump(self, wanted: Request) -> None:
+        """Run one step for everybody.  Raises the error of the wanted request if it has failed."""
+        if wanted.error is not None:
+            raise wanted.error
+        assert self._engine.busy, "an unfinished request is in the engine"
+        self._pumping = True
+        try:
+            for emission in self._engine.step():
+                request = self._active.get(emission.sequence.id)
+                if request is not None:
+                    self._take(request, emission.tokens, emission.accepted)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        finally:
+            self._pumping = False
+            while self._leaving:
+                self._engine.cancel(self._leaving.pop())
+
+    def _abandon(self, cause: BaseException) -> None:
+        """A step broke off, perhaps between any two lines: no request is sure to be whole."""
+        self._engine.reset()
+        for request in self._active.values():
+            request.error = HeadlongError(
+                f"the request ended when a step broke off ({cause!r}); submit it again."
+            )
+        self._active.clear()
 
     def _take(self, request: Request, tokens: tuple[int, ...], accepted: int) -> None:
         sequence = request.sequence
@@ -148,12 +194,16 @@ class Requests(Generic[W]):
         text = piece.text
         if piece.stopped:
             self._engine.cancel(sequence)
-            sequence.finish = FinishReason.STOP
         if sequence.finish is not None:
             text += request.stream.flush()
+            if request.stream.stop is not None:
+                sequence.finish = FinishReason.STOP
         request.text.append(text)
-        if sequence.finish is not None:
+        if sequence.finish is FinishReason.FAILED:
+            request.error = sequence.error
+        elif sequence.finish is not None:
             request.completion = self._complete(request)
+        if sequence.finish is not None:
             del self._active[sequence.id]
         request.chunks.append(
             Chunk(

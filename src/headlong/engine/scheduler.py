@@ -58,6 +58,13 @@ class Scheduler:
         decode = tuple(s for s in self.running if not s.prefilling)
         return Plan(tuple(prefill), decode)
 
+    def clear(self) -> list[Sequence]:
+        """Forget every request, whatever state it is in; returns them."""
+        everything = [*self.running, *self._waiting]
+        self.running.clear()
+        self._waiting.clear()
+        return everything
+
     def retire(self, sequence: Sequence) -> None:
         """Forget a request that has finished, wherever it stands."""
         if sequence.lease is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headlong.cache.pages import Lease
+from headlong.errors import HeadlongError
 from headlong.sampling import Sampler, SamplingParams, TokenHistory
 from headlong.speculation import Acceptance, SpeculationStats
 from headlong.speculation.drafter import DraftTrack
@@ -17,6 +18,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     CANCELLED = "cancelled"
+    FAILED = "failed"
 
 
 @dataclass(slots=True)
@@ -35,7 +37,8 @@ class Sequence:
 
     ``tokens`` holds the prompt and everything generated.  ``computed`` positions have passed
     through the trunk and were kept; of these the newest ``fold`` still wait to be folded into the
-    recurrent state.  While decoding, ``computed == len(tokens) - 1``.
+    recurrent state.  While decoding, ``computed == len(tokens) - 1``.  ``error`` says why a
+    sequence failed, where ``finish`` says that it did.
     """
 
     id: int
@@ -52,6 +55,7 @@ class Sequence:
     computed: int = 0
     fold: int = 0
     finish: FinishReason | None = None
+    error: HeadlongError | None = None
     track: DraftTrack = field(default_factory=DraftTrack)
     stats: SpeculationStats = field(default_factory=SpeculationStats)
 

@@ -38,7 +38,7 @@ class MTPDrafter(Generic[W]):
         self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
     ) -> None:
         """Keep the rows; fill in keys and values once enough of them wait."""
-        track.rows.extend(hidden)
+        track.rows.extend(row.copy() for row in hidden)  # views would keep the whole pass
         if len(track.rows) <= WAITING_ROWS:
             return
         # The last row stays: its next token may not be known yet, and a draft needs one row.
