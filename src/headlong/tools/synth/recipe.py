@@ -48,11 +48,9 @@ _MTP_MIX: Final = 0.3
 _QUIET: Final = 0.03
 """Final norm weights outside the own part, relative to those inside."""
 
-_OPEN: Final = 4.0
-"""Input of the gates that the constant part opens."""
-
 _UNIT: Final = 0.5
-"""Weight with which a unit reads its element."""
+"""Weight with which a unit of the last FFN reads its element, and with which it is written: a power
+of two, which every format holds exactly next to zeros. Gates, sums of many weights, do the rest."""
 
 _ENDINGS_OF_BRANCHES: Final = ("attn_output.weight", "ssm_out.weight", "ffn_down.weight")
 
@@ -146,7 +144,12 @@ class Recipe:
 
     def _gates(self, rows: int, std: float) -> tuple[tuple[Band, ...], tuple[Patch, ...]]:
         constant, code = self.codes.constant, self.parts.code
-        row = constant * np.float32(_OPEN * self._stream / np.sum(constant**2))
+        # A unit's output of silu(gate) * _UNIT * x, times _UNIT, is to be stream * x.
+        wanted = self._stream / _UNIT**2
+        gate = wanted
+        for _ in range(30):
+            gate = wanted * (1 + exp(-gate))  # solves silu(gate) = gate / (1 + exp(-gate))
+        row = constant * np.float32(gate * self._stream / np.sum(constant**2))
         # Noise moves the gates by a quarter.
         bands = (Band(code, 0.25 * std), Band(rows - code, std))
         return bands, (Patch(0, 0, np.tile(row, (code, 1))),)
@@ -160,8 +163,7 @@ class Recipe:
         )
 
     def _writers(self) -> tuple[Patch, ...]:
-        silu = _OPEN / (1 + exp(-_OPEN))
-        return diagonal(self.parts.own, 0, self.parts.code, self._stream / (_UNIT * silu))
+        return diagonal(self.parts.own, 0, self.parts.code, _UNIT)
 
     # --- The MTP block's input: columns of the embedding, then of the hidden state.
 
