@@ -76,7 +76,13 @@ class LLM:
         draft_length = DraftLength.parse(draft_n_max)
         progress = progress or Silent()
         self._ops = CpuOps(threads, isa)
-        model = load_model(Path(path), self._ops, progress, mtp=spec_type != "none")
+        model = load_model(
+            Path(path),
+            self._ops,
+            progress,
+            mtp=spec_type != "none",
+            check=lambda config: _context(context, config.context),
+        )
         for type_name, (packed, count) in self._ops.reencoded.items():
             progress.note(f"{count} tensors stored as {type_name} are computed as {packed}")
         config = model.config

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 from headlong.errors import ModelError
 from headlong.gguf import GGUFFile, open_gguf
-from headlong.models.config import Qwen35Config, architecture, read_config
+from headlong.models.config import Qwen35Config, architecture, read_config, unknown_keys
 from headlong.models.loader import Loader
 from headlong.models.mtp import MTPHead
 from headlong.models.qwen35 import Qwen35
@@ -38,13 +39,26 @@ class LoadedModel(Generic[W]):
         return self.trunk.config
 
 
-def load_model(path: Path, ops: Ops[W], progress: Progress, *, mtp: bool = True) -> LoadedModel[W]:
+def load_model(
+    path: Path,
+    ops: Ops[W],
+    progress: Progress,
+    *,
+    mtp: bool = True,
+    check: Callable[[Qwen35Config], object] | None = None,
+) -> LoadedModel[W]:
     """Open a GGUF file and pack its weights; ``mtp=False`` leaves the head in the file.
+
+    ``check`` sees the sizes before any weight is read, and may raise.
 
     Raises `GGUFError`, `ModelError` or `UnsupportedError` with one sentence that names the cause.
     """
     with open_gguf(path) as file:
         config = read_config(file.metadata, _vocab_rows(file))
+        if check is not None:
+            check(config)
+        for key in unknown_keys(file.metadata):
+            progress.note(f"metadata '{key}' is not known here and has no effect")
         rehearsal = read_rehearsal(file.metadata)
         if rehearsal is not None:
             progress.note(f"{config.name}: {rehearsal}")

@@ -10,6 +10,33 @@ from headlong.ops.state import DeltaNetShape
 
 ARCHITECTURES = ("qwen35",)
 
+_KNOWN_KEYS = frozenset(
+    (
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.layer_norm_rms_epsilon",
+        "attention.recurrent_layers",
+        "attention.value_length",
+        "block_count",
+        "context_length",
+        "embedding_length",
+        "feed_forward_length",
+        "full_attention_interval",
+        "nextn_predict_layers",
+        "rope.dimension_count",
+        "rope.dimension_sections",
+        "rope.freq_base",
+        "rope.scaling.type",
+        "ssm.conv_kernel",
+        "ssm.group_count",
+        "ssm.inner_size",
+        "ssm.state_size",
+        "ssm.time_step_rank",
+        "vocab_size",  # repeats the rows of the embedding
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
@@ -58,6 +85,12 @@ def architecture(meta: Metadata) -> str:
             "'headlong inspect' shows what the file holds."
         )
     return name
+
+
+def unknown_keys(meta: Metadata) -> list[str]:
+    """Keys of the architecture that nothing here reads."""
+    prefix = architecture(meta) + "."
+    return [k for k in meta if k.startswith(prefix) and k.removeprefix(prefix) not in _KNOWN_KEYS]
 
 
 def read_config(meta: Metadata, vocab: int) -> Qwen35Config:
