@@ -24,10 +24,11 @@ __all__ = ["command", "to_json"]
 
 _MAX_DRAFT: Final = 7
 _TOKENS: Final = 64
-_QUICK_TOKENS: Final = 32
+_QUICK_TOKENS: Final = 48
 
-# Above this share of the read bandwidth, weights must have come from a cache.
-_CACHED: Final = 1.05
+# Above this share of the read bandwidth, weights came from a cache, if they fit into one.
+_ALL: Final = 1.05
+_LARGEST_CACHE: Final = 512 << 20
 
 # A prediction that misses by more deserves a look: the machine was busy, or something is wrong.
 _OFF: Final = 0.15
@@ -210,13 +211,16 @@ def _verdict(result: Tuning) -> Iterator[str]:
                 "machine busy?"
             )
     moved = f"a token moves {byte_size(result.step_bytes)}"
-    if max(result.decode_share, result.pass_share) > _CACHED:
+    shares = (
+        f"plain decoding takes {percent(result.decode_share)} of what reads reach, "
+        f"a pass alone {percent(result.pass_share)}"
+    )
+    if max(result.decode_share, result.pass_share) <= _ALL:
+        yield f"bandwidth  {moved}: {shares}"
+    elif result.step_bytes <= _LARGEST_CACHE:
         yield f"bandwidth  {moved}: more than memory gives, so weights stay in the cache"
     else:
-        yield (
-            f"bandwidth  {moved}: plain decoding takes {percent(result.decode_share)} of what "
-            f"reads reach, a pass alone {percent(result.pass_share)}"
-        )
+        yield f"bandwidth  {moved}: {shares}; was the machine busy?"
     differing = ", ".join(f"n = {draft}" for draft in result.differing)
     where = f": {differing}" if differing else "" if result.identical else ": prompts"
     yield f"identical: {'yes' if result.identical else f'NO{where}'}"

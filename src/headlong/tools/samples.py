@@ -13,7 +13,7 @@ from headlong.errors import ParameterError
 
 __all__ = ["Samples"]
 
-_RESAMPLES: Final = 2000
+_RESAMPLES: Final = 1000
 _OUTSIDE: Final = 0.025
 """Share of resampled medians left out on either side: the interval holds 95 %."""
 

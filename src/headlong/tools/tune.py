@@ -84,7 +84,7 @@ class Plan:
         return range(1, max(_LEAST_ROWS, self.max_draft + 1) + 1)
 
 
-QUICK: Final = Plan(tokens=32, prompt=256, cycles=3, repeats=1)
+QUICK: Final = Plan(tokens=48, prompt=256, cycles=3, repeats=1)
 """About a quarter of the work: enough to choose a draft length, too little for a report."""
 
 
