@@ -5,6 +5,7 @@ PYTHON ?= python3
 CXX ?= c++
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check
 # A new package must be installed again to be found; a new file in an old one need not.
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard native/*) $(wildcard src/headlong/*/__init__.py)
 
@@ -54,13 +55,16 @@ $(VENV)/.compiler:
 	@rm -f $(VENV)/probe $(VENV)/probe.cpp && touch $@
 
 $(VENV)/.installed: $(VENV)/bin/python $(VENV)/.compiler $(NATIVE)
-	CXX=$(CXX) $(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@echo "building Headlong (a minute or two on two cores)"
+	@CXX=$(CXX) $(PIP) --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	CXX=$(CXX) $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "installing what the tests need"
+	@CXX=$(CXX) $(PIP) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.training: $(VENV)/.installed
-	CXX=$(CXX) $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training]'
+	@echo "installing PyTorch"
+	@CXX=$(CXX) $(PIP) --editable '.[training]'
 	@touch $@
