@@ -49,12 +49,15 @@ class Lease:
         self.slot = slot
         self._pool = pool
         self._pages: list[int] = []
+        self._table = np.empty(0, np.int32)
 
     def reserve(self, positions: int) -> IntArray:
         """Own enough pages for this many positions; returns the page table, int32."""
         while len(self._pages) < pages_for(positions):
             self._pages.append(self._pool.take())
-        return np.array(self._pages, np.int32)
+        if len(self._table) != len(self._pages):
+            self._table = np.array(self._pages, np.int32)
+        return self._table
 
     def drop(self) -> None:
         """Give every page back."""

@@ -78,10 +78,14 @@ class MTPHead(Generic[W]):
         """
         ops, eps = self.ops, self.config.eps
         x = self._join(batch, hidden)
-        self.attention.store(ops, x, eps, self.rope.at(batch), cache, batch)
-        last = batch.last_rows()
-        x = np.ascontiguousarray(x[batch.last_row])
-        x = self.attention.read(ops, x, eps, self.rope.at(last), cache, last)
+        rope = self.rope.at(batch)
+        if batch.single_rows:
+            x = self.attention(ops, x, eps, rope, cache, batch)
+        else:
+            self.attention.store(ops, x, eps, rope, cache, batch)
+            last = batch.last_rows()
+            x = np.ascontiguousarray(x[batch.last_row])
+            x = self.attention.read(ops, x, eps, self.rope.at(last), cache, last)
         x = self.ffn(ops, x, eps)
         return ops.norm(x, self.norm, eps)
 

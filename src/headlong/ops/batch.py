@@ -55,6 +55,8 @@ class Batch:
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Batch:
         """Lay the segments' rows one after another."""
+        if len(segments) == 1:
+            return cls._one(segments[0])
         rows = np.array([s.tokens.size for s in segments], np.int32)
         start = np.zeros(len(segments), np.int32)
         np.cumsum(rows[:-1], out=start[1:])
@@ -77,6 +79,30 @@ class Batch:
             page_table=table,
         )
 
+    @classmethod
+    def _one(cls, segment: Segment) -> Batch:
+        """The same for a single segment: what drafting asks for again and again."""
+        rows, start = segment.tokens.size, segment.start
+        figures = np.array(
+            [segment.slot, 0, rows, start, segment.fold, segment.final], np.int32
+        ).reshape(6, 1)
+        return cls(
+            tokens=segment.tokens,
+            positions=np.arange(start, start + rows, dtype=np.int32),
+            slots=figures[0],
+            row_start=figures[1],
+            rows=figures[2],
+            pos_start=figures[3],
+            fold=figures[4],
+            final=figures[5],
+            page_table=segment.pages.reshape(1, -1),
+        )
+
+    @property
+    def single_rows(self) -> bool:
+        """Whether every segment has exactly one row."""
+        return self.tokens.size == self.rows.size
+
     @property
     def last_row(self) -> IntArray:
         """Index of each segment's last row, ``[S]``."""
@@ -84,6 +110,8 @@ class Batch:
 
     def last_rows(self) -> Batch:
         """The batch of every segment's last row alone."""
+        if self.single_rows:
+            return self
         last = self.last_row
         ones = np.ones_like(self.rows)
         return Batch(
@@ -120,8 +148,7 @@ class RopeTable:
 
     def at(self, batch: Batch) -> Rope:
         """The angles of a batch's rows."""
-        # A segment's last row has its highest position.
-        last = int((batch.pos_start + batch.rows).max())
+        last = int(batch.positions.max()) + 1
         if last > len(self._cos):
             self._extend(max(last, 2 * len(self._cos), 1024))
         return Rope(self._cos[batch.positions], self._sin[batch.positions])
