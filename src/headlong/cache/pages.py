@@ -63,3 +63,4 @@ class Lease:
         """Give every page back."""
         self._pool.give_back(self._pages)
         self._pages = []
+        self._table = np.empty(0, np.int32)
