@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headlong.cache.memory import Cache
 from headlong.engine.engine import Emission, Engine, Settings, TokenRoles
 from headlong.engine.load import LoadedModel, load_model
 from headlong.engine.requests import Requests
 from headlong.engine.sequence import Sequence
-from headlong.ops.cpu import CpuOps, CpuWeight
+from headlong.ops.cpu import CpuOps
+from headlong.ops.protocol import Ops
 from headlong.progress import Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
 from headlong.speculation import CostTable, DraftLength, Fixed
 from headlong.speculation.mtp import MTPDrafter
 from recording_ops import RecordingOps
-
-Model = LoadedModel[CpuWeight]
 
 
 class GivenCosts(CostTable):
@@ -50,11 +50,11 @@ class GivenCosts(CostTable):
 class Rig:
     """An engine and what it was made of."""
 
-    model: Model
-    ops: RecordingOps[CpuWeight]
+    model: LoadedModel[Any]
+    ops: RecordingOps[Any]
     cache: Cache
-    engine: Engine[CpuWeight]
-    requests: Requests[CpuWeight]
+    engine: Engine[Any]
+    requests: Requests[Any]
     slots: int
     pages: int
 
@@ -70,9 +70,10 @@ class Rig:
         costs: CostTable | None = None,
         kv_type: str = "f16",
         leading_rows: int | None = None,
+        backend: Ops[Any] | None = None,
     ) -> Rig:
         """Load `path` and build; without `draft`, three tokens are drafted."""
-        ops = RecordingOps(CpuOps(1))
+        ops = RecordingOps(backend or CpuOps(1))
         model = load_model(path, ops, Silent())
         cache = Cache(
             model.config,
