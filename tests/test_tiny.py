@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
-
-import gguf
 from gguf import GGMLQuantizationType as Type
+
 from tiny import Chain, Tiny, TinySpec, write_tiny
 from tiny_blocks import random_blocks
 from tiny_vocab import MINIMUM, tiny_vocab

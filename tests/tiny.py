@@ -21,6 +21,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+
 from tiny_blocks import encode, random_blocks
 from tiny_vocab import TinyVocab, tiny_vocab
 

@@ -1,9 +1,9 @@
 """Decoders against the format's own package, to the bit, on blocks of random bytes."""
 
+import gguf
 import numpy as np
 import pytest
 
-import gguf
 from headlong.errors import GGUFError, UnsupportedError
 from headlong.gguf import DECODABLE, GGMLType, dequantise
 from headlong.gguf.blocks import LAYOUTS

@@ -4,13 +4,13 @@ Results are decoded with the format's own package, so that a mistake shared by o
 decoder would show.
 """
 
+import gguf
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-import gguf
 from headlong.errors import GGUFError, UnsupportedError
 from headlong.gguf import DECODABLE, GGMLType, quantise
 

@@ -4,11 +4,11 @@ import os
 import struct
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from raw_gguf import array, gguf_bytes, key, tensor, text, u32, written
 
-import gguf
 from headlong.errors import GGUFError
 from headlong.gguf import GGMLType, GGUFFile, GGUFWriter, open_gguf, quantise
 from headlong.gguf import reader as reader_module

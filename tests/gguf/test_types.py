@@ -1,8 +1,8 @@
 """The type tables agree with the format's own package."""
 
+import gguf
 import pytest
 
-import gguf
 from headlong.errors import GGUFError
 from headlong.gguf import DECODABLE, GGMLType, ValueType
 from headlong.gguf.blocks import LAYOUTS

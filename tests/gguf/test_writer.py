@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
-import gguf
 from headlong.errors import GGUFError, UnsupportedError
 from headlong.gguf import GGMLType, GGUFWriter, ValueType, open_gguf, quantise
 

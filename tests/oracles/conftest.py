@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tiny import Tiny, TinySpec, write_tiny
 
 from oracles import hf, llama_cpp
 from oracles.twin import write_float_twin
+from tiny import Tiny, TinySpec, write_tiny
 
 TinyMaker = Callable[[TinySpec], Tiny]
 TwinMaker = Callable[[Tiny], Path]

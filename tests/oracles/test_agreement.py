@@ -7,13 +7,13 @@ log-probability, and make the same drafts in every case tried.
 from __future__ import annotations
 
 import pytest
-from tiny import Chain, TinySpec
 
 from oracles import hf
 from oracles.cases import HEADS, SHAPES, Difference, log_softmax, random_tokens
 from oracles.conftest import TinyMaker
 from oracles.llama_cpp import OracleError, Settings, Worker
 from oracles.speculate import simulate
+from tiny import Chain, TinySpec
 
 pytestmark = pytest.mark.oracle
 

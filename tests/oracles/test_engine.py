@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import Chain, Tiny, TinySpec
 
 from headlong.ops.reference import ReferenceOps
 from oracles import hf
@@ -17,6 +16,7 @@ from oracles.conftest import TinyMaker
 from oracles.llama_cpp import Model, Settings, Worker
 from oracles.ours import Ours
 from oracles.speculate import simulate
+from tiny import Chain, Tiny, TinySpec
 
 pytestmark = pytest.mark.oracle
 

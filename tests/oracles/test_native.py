@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import Chain, TinySpec
 
 from headlong.ops.cpu import CpuOps, instruction_sets
 from headlong.ops.protocol import Ops
@@ -35,6 +34,7 @@ from oracles.llama_cpp import Settings, Worker
 from oracles.ours import Ours
 from oracles.test_engine import CHAIN, FLOAT_GAP, TOKENS, assert_same_text
 from oracles.test_reference import LLAMA_LIMIT, LONG, TRANSFORMERS_LIMIT, within
+from tiny import Chain, TinySpec
 
 pytestmark = pytest.mark.oracle
 

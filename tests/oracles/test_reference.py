@@ -14,7 +14,6 @@ in natural log-probability; logits have a standard deviation of 3.
 from __future__ import annotations
 
 import pytest
-from tiny import TinySpec
 
 from headlong.ops.reference import ReferenceOps
 from oracles import hf
@@ -30,6 +29,7 @@ from oracles.cases import (
 from oracles.conftest import TinyMaker, TwinMaker
 from oracles.llama_cpp import Settings, Worker
 from oracles.ours import Ours
+from tiny import TinySpec
 
 pytestmark = pytest.mark.oracle
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinySpec, write_tiny
-from tiny_vocab import TinyVocab
 
 from headlong.gguf import open_gguf
 from headlong.tokenizer import ChatTemplate, Tokenizer, Vocabulary
 from oracles.llama_cpp import Model, Worker
+from tiny import TinySpec, write_tiny
+from tiny_vocab import TinyVocab
 
 pytestmark = pytest.mark.oracle
 

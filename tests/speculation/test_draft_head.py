@@ -54,9 +54,7 @@ def test_columns_are_the_logits_of_the_full_head(model: Model) -> None:
     np.testing.assert_allclose(got[:, 64:], expected[:, 64:], atol=0.05)
 
 
-def test_the_ids_met_longest_ago_go_first(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ids_met_longest_ago_go_first(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.head is not None
     monkeypatch.setattr("headlong.speculation.draft_head.MOST_EXTRA", 3)
     head = DraftHead(model.head, leading_rows=64)
