@@ -141,7 +141,7 @@ def test_a_stop_string_ends_the_same_text_at_the_same_token(
     assert expected.finish_reason == "stop"
     assert expected.stop == stop
     assert len(expected.tokens) < 60
-    for n in (1, 2, 3, 7, 15):
+    for n in (1, 3, 15):
         found = complete(rig, [40, 41], replace(params, draft_n_max=n))
         assert found.text == expected.text
         assert found.tokens == expected.tokens
