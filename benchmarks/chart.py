@@ -1,0 +1,70 @@
+"""A bar for every engine and mode, as SVG: no library, no fonts, readable on light and dark."""
+
+from __future__ import annotations
+
+from html import escape
+
+from benchmarks.record import HEADLONG, ArmResult, Report
+
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 760, 190, 150, 74, 26
+_OURS, _THEIRS = "#2f6fdb", "#9aa3af"
+_FONT = "font-family='system-ui, sans-serif'"
+
+
+def draw(report: Report) -> str:
+    """Decoding speed of all arms, whiskers from the lower to the upper end of the interval."""
+    arms = [arm for engine in report.engines() for arm in report.of(engine)]
+    most = max(arm.rates.interval()[1] for arm in arms)
+    scale = (_WIDTH - _LEFT - _RIGHT) / most
+    height = _TOP + _ROW * len(arms) + 20
+    plain = report.plain(HEADLONG)
+    base = plain.rates.median if plain is not None else None
+    return "\n".join(
+        [
+            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' "
+            f"width='{_WIDTH}' height='{height}' role='img'>",
+            f"<title>{escape(report.file.name)}: tokens per second</title>",
+            f"<rect width='{_WIDTH}' height='{height}' rx='6' fill='#ffffff'/>",
+            _text(16, 28, report.file.name + ": tokens per second", size=16, weight="600"),
+            _text(16, 50, _caption(report), size=12, fill="#57606a"),
+            *(_bar(arm, _TOP + _ROW * i, scale, base) for i, arm in enumerate(arms)),
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _caption(report: Report) -> str:
+    machine, settings = report.machine, report.settings
+    words = f"{machine['processor']}, {settings.threads} threads; {settings.tokens} tokens, greedy"
+    if report.file.accept is None:
+        return words
+    return f"{words}; made-up weights, {100 * report.file.accept:.0f} % of drafts right by choice"
+
+
+def _bar(arm: ArmResult, y: int, scale: float, base: float | None) -> str:
+    rates = arm.rates
+    low, high = rates.interval()
+    width, middle = rates.median * scale, y + _ROW // 2 - 3
+    ours = arm.engine == HEADLONG
+    label = f"{rates.median:.1f}"
+    if ours and base is not None and rates.median != base:
+        label += f"  ({rates.median / base:.2f} x plain)"
+    return (
+        _text(_LEFT - 10, middle + 4, f"{arm.engine} {arm.mode}", anchor="end")
+        + f"<rect x='{_LEFT}' y='{y}' width='{width:.1f}' height='{_ROW - 8}' rx='2' "
+        f"fill='{_OURS if ours else _THEIRS}'/>"
+        f"<line x1='{_LEFT + low * scale:.1f}' x2='{_LEFT + high * scale:.1f}' y1='{middle}' "
+        f"y2='{middle}' stroke='#24292f' stroke-width='1.5'/>"
+        + _text(_LEFT + high * scale + 8, middle + 4, label)
+    )
+
+
+def _text(
+    x: float, y: float, words: str, *, size: int = 13, weight: str = "400",
+    fill: str = "#24292f", anchor: str = "start",
+) -> str:  # fmt: skip
+    return (
+        f"<text x='{x:.1f}' y='{y}' {_FONT} font-size='{size}' font-weight='{weight}' "
+        f"fill='{fill}' text-anchor='{anchor}'>{escape(words)}</text>"
+    )
