@@ -148,7 +148,7 @@ class RopeTable:
 
     def at(self, batch: Batch) -> Rope:
         """The angles of a batch's rows."""
-        last = int(batch.positions.max()) + 1
+        last = int(batch.positions.max(initial=-1)) + 1
         if last > len(self._cos):
             self._extend(max(last, 2 * len(self._cos), 1024))
         return Rope(self._cos[batch.positions], self._sin[batch.positions])
