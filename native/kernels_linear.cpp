@@ -74,10 +74,27 @@ static void multiply_gated_groups(const Groups& gate, const Groups& up, const Ac
   }
 }
 
+// Eight independent sums: as many reads in flight as the core allows.
+static uint64_t read_all(const uint8_t* data, size_t bytes) {
+  V sums[8];
+  for (V& s : sums) s = zero_int();
+  for (const uint8_t* end = data + bytes; data < end; data += 512) {
+    HEADLONG_UNROLL
+    for (int j = 0; j < 8; ++j) {
+      sums[j] = add_int(sums[j], load_quad<0>(data + 64 * j));
+      if constexpr (kParts == 2) sums[j] = add_int(sums[j], load_quad<1>(data + 64 * j));
+    }
+  }
+  for (int j = 1; j < 8; ++j) sums[0] = add_int(sums[0], sums[j]);
+  uint64_t total;
+  std::memcpy(&total, &sums[0], sizeof total);
+  return total;
+}
+
 extern const LinearKernels linear_kernels;
 const LinearKernels linear_kernels{
     kChunk, rms_norm_rows, quantise_rows, multiply_groups, multiply_gated_groups, argmax_row,
-    pack_group, unpack_row,
+    read_all, pack_group, unpack_row,
 };
 
 }  // namespace headlong::HEADLONG_ISA

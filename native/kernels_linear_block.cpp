@@ -1,6 +1,5 @@
 // Products with the types that have a float scale per 32 columns.
 #include "products.hpp"
-#include "quants.hpp"
 
 namespace headlong::HEADLONG_ISA {
 

@@ -5,20 +5,21 @@ namespace headlong::HEADLONG_ISA {
 
 struct WeightF32 {
   static constexpr int kBytes = 64;  // of one column of a group
+  static constexpr int kPrefetchFrom = 5;
   template <int P>
   HEADLONG_INLINE F load(const uint8_t* p) {
     return load_single<P>(p);
   }
 };
 struct WeightF16 {
-  static constexpr int kBytes = 32;
+  static constexpr int kBytes = 32, kPrefetchFrom = 2;
   template <int P>
   HEADLONG_INLINE F load(const uint8_t* p) {
     return load_half<P>(p);
   }
 };
 struct WeightBF16 {
-  static constexpr int kBytes = 32;
+  static constexpr int kBytes = 32, kPrefetchFrom = 2;
   template <int P>
   HEADLONG_INLINE F load(const uint8_t* p) {
     return load_bfloat<P>(p);
@@ -36,6 +37,7 @@ HEADLONG_INLINE void float_part(const uint8_t* w, int cols, const float* x,
   for (int i = 0; i < N; ++i) even[i] = odd[i] = zero_float();
   int k = 0;
   for (; k + 1 < cols; k += 2, w += 2 * Q::kBytes) {
+    if constexpr (P == 0) prefetch_weights<Q, N>(w, 2 * Q::kBytes);
     const F w0 = Q::template load<P>(w);
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i) even[i] = fused(w0, broadcast(x + i * stride + k), even[i]);

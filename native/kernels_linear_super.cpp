@@ -1,6 +1,5 @@
 // Products with the types that have integer scales inside superblocks of 256 columns.
 #include "products.hpp"
-#include "quants.hpp"
 
 namespace headlong::HEADLONG_ISA {
 

@@ -31,27 +31,27 @@ static inline uint32_t spread_fifth_bits(uint32_t bits) {
   return to;
 }
 
-// One row of one superblock of a 32-column type.
+// One row of a 32-column type.
 template <PackType T>
-static void pack_blocks(const uint8_t* raw, int blocks, int lane, uint8_t* tile) {
+static void pack_blocks(const uint8_t* raw, int blocks, int lane, uint8_t* group) {
   constexpr BlockBytes bytes = kTypeInfo[T].block;
-  constexpr bool minimum = T == kQ4_1 || T == kQ5_1;
+  constexpr bool minimum = bytes.scale == 64;
   constexpr int scale = T == kMXFP4 ? 1 : minimum ? 4 : 2;
   constexpr int fifth = bytes.high ? 4 : 0;
   constexpr int words = bytes.low / 64;
-  uint8_t* high = tile + to_line(size_t(bytes.scale) * blocks);
-  uint8_t* low = high + size_t(bytes.high) * blocks;
   for (int b = 0; b < blocks; ++b, raw += scale + fifth + 4 * words) {
+    uint8_t* scales = group + block_scale_at(bytes, b);
     if (T == kMXFP4) {
-      tile[b * 16 + lane] = raw[0];
+      scales[lane] = raw[0];
     } else {
-      put_half(tile + b * 32, lane, raw);
-      if (minimum) put_half(tile + (blocks + b) * 32, lane, raw + 2);
+      put_half(scales, lane, raw);
+      if (minimum) put_half(scales + 32, lane, raw + 2);
     }
-    if (fifth) put(high, b, lane, spread_fifth_bits(word(raw + scale)));
+    uint8_t* bits = group + block_bits_at(bytes, b);
+    if (fifth) put(bits, 0, lane, spread_fifth_bits(word(raw + scale)));
     for (int j = 0; j < words; ++j) {
       const uint32_t w = word(raw + scale + fifth + 4 * j);
-      put(low, b * words + j, lane, T == kQ8_0 ? w ^ 0x80808080u : w);  // Q8_0: value + 128
+      put(bits + bytes.high, j, lane, T == kQ8_0 ? w ^ 0x80808080u : w);  // Q8_0: value + 128
     }
   }
 }
@@ -95,13 +95,22 @@ static void pack_q5_k(const uint8_t* raw, int lane, uint8_t* tile) {
   put_half(tile + 192, lane, raw);
   put_half(tile + 224, lane, raw + 2);
   pack_six_bits(raw + 4, lane, tile);
-  pack_words(raw + 16, 8, lane, tile + 256);
-  pack_words(raw + 48, 32, lane, tile + 768);
+  for (int q = 0; q < 8; ++q) {  // high and low quads alternate at first (quants.hpp)
+    put(tile + 256, 2 * q, lane, word(raw + 16 + 4 * q));
+    put(tile + 256, 2 * q + 1, lane, word(raw + 48 + 4 * q));
+  }
+  pack_words(raw + 80, 24, lane, tile + 256 + 16 * 64);
 }
 
 static void pack_q6_k(const uint8_t* raw, int lane, uint8_t* tile, uint8_t* apart) {
-  pack_words(raw, 32, lane, tile + 1280);
-  pack_words(raw + 128, 16, lane, tile + 256);
+  for (int half = 0; half < 2; ++half) {
+    uint8_t* to = tile + 256 + half * 24 * 64;
+    for (int q = 0; q < 8; ++q) {  // high and low quads alternate at first (quants.hpp)
+      put(to, 2 * q, lane, word(raw + 128 + half * 32 + 4 * q));
+      put(to, 2 * q + 1, lane, word(raw + half * 64 + 4 * q));
+    }
+    pack_words(raw + half * 64 + 32, 8, lane, to + 16 * 64);
+  }
   for (int b = 0; b < 16; ++b) tile[b * 16 + lane] = raw[192 + b];
   put_half(apart, lane, raw + 208);
 }
@@ -143,13 +152,7 @@ static void q3_k_to_q6_k(const uint8_t* raw, uint8_t* to) {
 
 template <PackType T>
 static void pack_block_rows(const uint8_t* raw, size_t row_bytes, int rows, int cols, uint8_t* to) {
-  const size_t block = row_bytes / size_t(cols / kBlock);
-  for (int sb = 0; sb < superblocks(cols); ++sb) {
-    const int blocks = blocks_in(cols, sb);
-    for (int r = 0; r < rows; ++r)
-      pack_blocks<T>(raw + r * row_bytes + size_t(sb) * 8 * block, blocks, r, to);
-    to += block_superblock_bytes(kTypeInfo[T].block, blocks);
-  }
+  for (int r = 0; r < rows; ++r) pack_blocks<T>(raw + r * row_bytes, cols / kBlock, r, to);
 }
 
 template <class Pack>

@@ -38,33 +38,32 @@ static float e8m0_half(uint8_t e) {  // 2^(e - 128)
   return f;
 }
 
-// 4 bits of column c of block b, and the fifth bit
-static int nibble(const uint8_t* low, int b, int c, int lane) {
-  const int byte = byte_of(lane_word(low, b * 4 + c % 16 / 4, lane), c % 4);
+// 4 bits of column c of a block of 32
+static int nibble(const uint8_t* low, int c, int lane) {
+  const int byte = byte_of(lane_word(low, c % 16 / 4, lane), c % 4);
   return c < 16 ? byte & 15 : byte >> 4;
 }
-static int fifth_bit(const uint8_t* high, int b, int c, int lane) {
-  return byte_of(lane_word(high, b, lane), c % 4) >> (c / 4) & 1;
-}
 
-static void unpack_blocks(PackType type, const uint8_t* tile, int blocks, int lane, float* to) {
+static void unpack_blocks(PackType type, const uint8_t* group, int blocks, int lane, float* to) {
   const BlockBytes& bytes = kTypeInfo[type].block;
-  const uint8_t* high = tile + to_line(size_t(bytes.scale) * blocks);
-  const uint8_t* low = high + size_t(bytes.high) * blocks;
   for (int b = 0; b < blocks; ++b) {
-    const float d = type == kMXFP4 ? e8m0_half(tile[b * 16 + lane])
-                                   : half_at(tile + b * 32 + lane * 2);
-    const float m = bytes.scale == 64 ? half_at(tile + (blocks + b) * 32 + lane * 2) : 0.0f;
+    const uint8_t* scales = group + block_scale_at(bytes, b);
+    const uint8_t* high = group + block_bits_at(bytes, b);
+    const uint8_t* low = high + bytes.high;
+    const float d = type == kMXFP4 ? e8m0_half(scales[lane]) : half_at(scales + lane * 2);
+    const float m = bytes.scale == 64 ? half_at(scales + 32 + lane * 2) : 0.0f;
     for (int c = 0; c < kBlock; ++c) {
+      const int fifth =
+          bytes.high ? (byte_of(lane_word(high, 0, lane), c % 4) >> (c / 4) & 1) << 4 : 0;
       int q = 0;
       switch (type) {
-        case kQ8_0: q = byte_of(lane_word(low, b * 8 + c / 4, lane), c % 4) - 128; break;
-        case kQ4_0: q = nibble(low, b, c, lane) - 8; break;
-        case kQ4_1: q = nibble(low, b, c, lane); break;
-        case kQ5_0: q = (nibble(low, b, c, lane) | fifth_bit(high, b, c, lane) << 4) - 16; break;
-        case kQ5_1: q = nibble(low, b, c, lane) | fifth_bit(high, b, c, lane) << 4; break;
-        case kIQ4_NL: q = kNonlinearValues[nibble(low, b, c, lane)]; break;
-        default: q = kE2M1Values[nibble(low, b, c, lane)]; break;
+        case kQ8_0: q = byte_of(lane_word(low, c / 4, lane), c % 4) - 128; break;
+        case kQ4_0: q = nibble(low, c, lane) - 8; break;
+        case kQ4_1: q = nibble(low, c, lane); break;
+        case kQ5_0: q = (nibble(low, c, lane) | fifth) - 16; break;
+        case kQ5_1: q = nibble(low, c, lane) | fifth; break;
+        case kIQ4_NL: q = kNonlinearValues[nibble(low, c, lane)]; break;
+        default: q = kE2M1Values[nibble(low, c, lane)]; break;
       }
       *to++ = bytes.scale == 64 ? d * float(q) + m : d * float(q);
     }
@@ -76,7 +75,6 @@ static void unpack_six_bit(PackType type, const uint8_t* tile, int lane, float* 
   const uint32_t x = lane_word(tile, 0, lane), y = lane_word(tile, 1, lane);
   const uint32_t z = lane_word(tile, 2, lane);
   const float d = half_at(tile + 192 + lane * 2), dmin = half_at(tile + 224 + lane * 2);
-  const uint8_t* low = tile + (type == kQ4_K ? 256 : 768);
   for (int b = 0; b < 8; ++b) {
     const int half = b % 2 * 16;
     const uint32_t mins = (b < 4 ? x : y) >> half, zh = z >> half;
@@ -86,10 +84,12 @@ static void unpack_six_bit(PackType type, const uint8_t* tile, int lane, float* 
               : ((b < 6 ? x : y) >> (half + 12) & 15) | (zh >> (b < 6 ? 12 : 14) & 3) << 4;
     const float d1 = d * float(scale), m1 = dmin * float(minimum);
     for (int c = 0; c < kBlock; ++c) {
-      const int byte = byte_of(lane_word(low, b / 2 * 8 + c / 4, lane), c % 4);
+      const int l = c / 4;
+      const int quad = type == kQ4_K ? b / 2 * 8 + l : b < 2 ? 2 * l + 1 : 8 + b / 2 * 8 + l;
+      const int byte = byte_of(lane_word(tile + 256, quad, lane), c % 4);
       int q = b % 2 ? byte >> 4 : byte & 15;
       if (type == kQ5_K)
-        q |= (byte_of(lane_word(tile + 256, c / 4, lane), c % 4) >> b & 1) << 4;
+        q |= (byte_of(lane_word(tile + 256, 2 * l, lane), c % 4) >> b & 1) << 4;
       *to++ = d1 * float(q) - m1;
     }
   }
@@ -97,12 +97,13 @@ static void unpack_six_bit(PackType type, const uint8_t* tile, int lane, float* 
 
 static void unpack_q6_k(const uint8_t* tile, float d, int lane, float* to) {
   for (int b = 0; b < 16; ++b) {
-    const int half = b / 8, j = b % 8 / 2;
+    const int j = b % 8 / 2;
+    const uint8_t* half = tile + 256 + b / 8 * 24 * 64;
     const float scaled = d * float(int8_t(tile[b * 16 + lane]));
     for (int c = 0; c < 16; ++c) {
       const int l = b % 2 * 4 + c / 4;
-      const int low = byte_of(lane_word(tile + 1280, half * 16 + j % 2 * 8 + l, lane), c % 4);
-      const int high = byte_of(lane_word(tile + 256, half * 8 + l, lane), c % 4);
+      const int low = byte_of(lane_word(half, j % 2 ? 16 + l : 2 * l + 1, lane), c % 4);
+      const int high = byte_of(lane_word(half, 2 * l, lane), c % 4);
       const int q = (j < 2 ? low & 15 : low >> 4) | (high >> (2 * j) & 3) << 4;
       *to++ = scaled * float(q - 32);
     }
@@ -130,7 +131,7 @@ static void unpack_iq4_xs(const uint8_t* tile, int lane, float* to) {
     const uint32_t scale = (lows >> (4 * b) & 15) | (highs >> (2 * b) & 3) << 4;
     const float scaled = d * float(int(scale) - 32);
     for (int c = 0; c < kBlock; ++c)
-      *to++ = scaled * float(kNonlinearValues[nibble(tile + 128, b, c, lane)]);
+      *to++ = scaled * float(kNonlinearValues[nibble(tile + 128 + b * 256, c, lane)]);
   }
 }
 
@@ -144,14 +145,9 @@ void unpack_row(PackType type, const uint8_t* group, int lane, int cols, float* 
     }
     return;
   }
-  const uint8_t* tile = group + (info.super.low ? head_bytes(info.super, cols) : 0);
+  if (!info.super.low) return unpack_blocks(type, group, cols / kBlock, lane, to);
+  const uint8_t* tile = group + head_bytes(info.super, cols);
   for (int sb = 0; sb < superblocks(cols); ++sb, to += kSuperblock) {
-    if (!info.super.low) {
-      const int blocks = blocks_in(cols, sb);
-      unpack_blocks(type, tile, blocks, lane, to);
-      tile += block_superblock_bytes(info.block, blocks);
-      continue;
-    }
     switch (type) {
       case kQ6_K: unpack_q6_k(tile, half_at(group + sb * 32 + lane * 2), lane, to); break;
       case kQ2_K: unpack_q2_k(tile, lane, to); break;

@@ -136,6 +136,8 @@ HEADLONG_INLINE void super_sums(const uint8_t* tile, const int32_t* a, V (&total
   for (int i = 0; i < N; ++i) total[i] = zero_int();
   HEADLONG_UNROLL
   for (int b = 0; b < Q::kBlocks; ++b) {
+    keep_load_order();
+    if constexpr (P == 0) prefetch_super<Q, N>(tile, b);
     const V scale = Q::template scale<P>(tile, b);
     const V pairs = bit_or(sll(scale, 16), bit_and(scale, 0xffff));
     add_products<Q, P, N>(tile, b, a, pairs, total);

@@ -123,6 +123,8 @@ HEADLONG_INLINE void super_sums(const uint8_t* tile, const int32_t* a, V (&total
   HEADLONG_UNROLL
   for (int b = 0; b < Q::kBlocks; ++b) {
     V sum[N];
+    keep_load_order();
+    prefetch_super<Q, N>(tile, b);
     block_dots<Q, P, N>(tile, b, a, sum);
     const V whole_scale = Q::template scale<P>(tile, b);
     if constexpr (Q::kExact == 1) {

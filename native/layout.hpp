@@ -6,6 +6,10 @@
 // columns (4-bit types hold two quads in those 64 bytes).  A row is a lane; sums over columns never
 // cross lanes.
 //
+// Bytes lie in the order in which a kernel first touches them.  That matters more than any prefetch
+// instruction: on Zen 4 one core reads 33 GB/s of ascending lines, but 9 GB/s where two streams
+// alternate inside a superblock (say high bits here, low bits 1 KiB further on).
+//
 // A group takes the bytes that its rows take in the file, plus padding to whole cache lines.
 #pragma once
 
@@ -25,15 +29,16 @@ enum PackType : int {
   kPackTypes,
 };
 
-// Bytes of one group's block of 32 columns: `scale` = scales and minima, `high` = high bits, `low`
-// = low bits or whole weights.  A superblock holds all scales (padded to a cache line), then all
-// high bits, then all low bits.
+// One group's block of 32 columns: `scale` bytes of scales and minima, `high` of high bits, `low` of
+// low bits or whole weights.  As many blocks as have their scales in one cache line form a unit:
+// that line, then block by block high bits and low bits.
 struct BlockBytes {
   int scale, high, low;
 };
 
-// Bytes of one group's superblock of 256 columns.  `apart` is kept at the head of the group instead
-// of in the superblock, where it would break the alignment to cache lines.
+// One group's superblock of 256 columns: scales and minima, then high and low bits (interleaved as
+// quants.hpp says).  `apart` bytes are kept at the head of the group instead, because they would
+// break the alignment to cache lines.
 struct SuperBytes {
   int apart, scale, high, low;
 };
@@ -74,8 +79,17 @@ static inline constexpr int blocks_in(int cols, int sb) {
   return left < 8 ? left : 8;
 }
 
-static inline constexpr size_t block_superblock_bytes(const BlockBytes& b, int blocks) {
-  return to_line(size_t(b.scale) * blocks) + size_t(b.high + b.low) * blocks;
+// Blocks in a unit, and where block b of a group's row of blocks has its scales and its bits.
+static inline constexpr int unit_blocks(const BlockBytes& t) { return 64 / t.scale; }
+static inline constexpr int unit_bytes(const BlockBytes& t) {
+  return 64 + (t.high + t.low) * unit_blocks(t);
+}
+static inline constexpr size_t block_scale_at(const BlockBytes& t, int b) {
+  return size_t(b / unit_blocks(t)) * unit_bytes(t) + size_t(b % unit_blocks(t) * t.scale);
+}
+static inline constexpr size_t block_bits_at(const BlockBytes& t, int b) {
+  return size_t(b / unit_blocks(t)) * unit_bytes(t) + 64 +
+         size_t(b % unit_blocks(t) * (t.high + t.low));
 }
 
 static inline constexpr size_t super_bytes(const SuperBytes& s) { return size_t(s.scale) + s.high + s.low; }
@@ -90,10 +104,8 @@ static inline constexpr size_t group_bytes(PackType type, int cols) {
   if (type == kF32) return size_t(cols) * 64;
   if (t.floating) return to_line(size_t(cols) * 32);
   if (t.super.low) return head_bytes(t.super, cols) + superblocks(cols) * super_bytes(t.super);
-  const int whole = cols / kSuperblock;
-  const int rest = cols % kSuperblock / kBlock;
-  return whole * block_superblock_bytes(t.block, 8) +
-         (rest ? block_superblock_bytes(t.block, rest) : 0);
+  const int blocks = cols / kBlock, units = (blocks + unit_blocks(t.block) - 1) / unit_blocks(t.block);
+  return size_t(units) * 64 + size_t(blocks) * (t.block.high + t.block.low);
 }
 
 // Quantised activations of one row and one superblock of columns, in words of 32 bits:

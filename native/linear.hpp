@@ -50,6 +50,9 @@ struct LinearKernels {
   // is nothing else).
   void (*argmax)(const float* x, int n, int32_t* index, float* value);
 
+  // Sum of the words of `bytes` bytes (a multiple of 512, aligned to 64): what reading alone costs.
+  uint64_t (*read)(const uint8_t* data, size_t bytes);
+
   // Packs one group from `rows` (1..16) rows of GGUF blocks; missing rows become zero.  `source` is
   // the ggml type id of the rows.
   void (*pack)(int source, const uint8_t* raw, size_t row_bytes, int rows, int cols, uint8_t* to);

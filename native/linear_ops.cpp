@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <vector>
 
@@ -212,32 +213,27 @@ void fill(Backend& backend, Packed& packed, const uint8_t* raw, int first, int r
 }
 
 double read_bandwidth(Backend& backend, size_t bytes, int repeats) {
-  const Memory memory(bytes);
+  constexpr size_t kUnit = 512;  // what one step of the loop reads
+  const size_t units = bytes / kUnit;
+  const Memory memory(units * kUnit);
   const int threads = backend.pool.threads();
-  const size_t words = bytes / sizeof(uint64_t), parts = size_t(threads) * 8;
-  const uint64_t* data = reinterpret_cast<const uint64_t*>(memory.data());
-  std::vector<uint64_t> sums(parts * 8);
-  double best = 0;
+  std::vector<uint64_t> sums(size_t(threads) * 8);
+  const auto part = [&](int p) { return units * size_t(p) / sums.size() * kUnit; };
   // The first sweep writes, so that every page exists; it is not timed.
-  backend.pool.run(int(parts), [&](int p, int) {
-    uint64_t* to = reinterpret_cast<uint64_t*>(memory.data());
-    for (size_t i = words * p / parts; i < words * (p + 1) / parts; ++i) to[i] = i;
+  backend.pool.run(int(sums.size()), [&](int p, int) {
+    std::memset(memory.data() + part(p), p + 1, part(p + 1) - part(p));
   });
+  double best = 0;
   for (int r = 0; r < repeats; ++r) {
     const auto start = std::chrono::steady_clock::now();
-    backend.pool.run(int(parts), [&](int p, int) {
-      uint64_t s[8] = {};
-      size_t i = words * size_t(p) / parts;
-      const size_t end = words * size_t(p + 1) / parts;
-      for (; i + 8 <= end; i += 8)
-        for (int j = 0; j < 8; ++j) s[j] += data[i + size_t(j)];
-      for (; i < end; ++i) s[0] += data[i];
-      for (int j = 0; j < 8; ++j) sums[size_t(p) * 8 + size_t(j)] = s[j];
+    backend.pool.run(int(sums.size()), [&](int p, int) {
+      sums[size_t(p)] =
+          backend.kernels.linear.read(memory.data() + part(p), part(p + 1) - part(p));
     });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    volatile uint64_t keep = 0;  // the sums are used, so the loop above stays
+    volatile uint64_t keep = 0;  // the sums are used, so the loop stays
     for (const uint64_t s : sums) keep = keep + s;
-    best = std::max(best, double(bytes) / took.count() / 1e9);
+    best = std::max(best, double(units * kUnit) / took.count() / 1e9);
   }
   return best;
 }

@@ -9,7 +9,7 @@
 //   floats            two sums, even and odd columns, each by fma in order; result even + odd
 #pragma once
 
-#include "lanes.hpp"
+#include "quants.hpp"
 
 namespace headlong::HEADLONG_ISA {
 
@@ -46,26 +46,35 @@ HEADLONG_INLINE GroupProduct for_rows(int rows, Make make) {
 
 template <class Q, int N, int P>
 HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a,
-                                   float (*sums)[kLanes]) {
+                                float (*sums)[kLanes]) {
+  const uint8_t* unit = group;
   F acc[N];
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = zero_float();
   for (int sb = 0; sb < superblocks(cols); ++sb, a += kWords * N) {
-    const auto tile = Q::tile(group, cols, sb);
+    const int blocks = blocks_in(cols, sb);
     F t[N];
     HEADLONG_UNROLL
     for (int i = 0; i < N; ++i) t[i] = zero_float();
-    for (int b = 0; b < tile.blocks; ++b) {
-      V sum[N];
-      block_dots<Q, P, N>(tile, b, a, sum);
-      const F d = Q::template scale<P>(tile, b);
+    for (int first = 0; first < blocks; first += Q::kUnit, unit += Q::kUnitBytes) {
+      if constexpr (P == 0) prefetch_weights<Q, N>(unit, Q::kUnitBytes);
       HEADLONG_UNROLL
-      for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
-      if constexpr (Q::kMinimum) {
-        const F m = Q::template minimum<P>(tile, b);
+      for (int j = 0; j < Q::kUnit; ++j) {
+        const int b = first + j;
+        if (b >= blocks) break;
+        const BlockTile tile = Q::tile(unit, j);
+        const F d = Q::template scale<P>(tile);
+        keep_load_order();
+        V sum[N];
+        block_dots<Q, P, N>(tile, b, a, sum);
         HEADLONG_UNROLL
-        for (int i = 0; i < N; ++i)
-          t[i] = fused(m, broadcast(a + i * kWords + activation::kSum32 + b), t[i]);
+        for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
+        if constexpr (Q::kMinimum) {
+          const F m = Q::template minimum<P>(tile);
+          HEADLONG_UNROLL
+          for (int i = 0; i < N; ++i)
+            t[i] = fused(m, broadcast(a + i * kWords + activation::kSum32 + b), t[i]);
+        }
       }
     }
     HEADLONG_UNROLL
@@ -81,12 +90,16 @@ HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a
                                    float (*sums)[kLanes]) {
   constexpr SuperBytes bytes = kTypeInfo[Q::kType].super;
   const uint8_t* tile = group + head_bytes(bytes, cols);
+  for (const uint8_t* head = group; head < tile; head += 64) __builtin_prefetch(head);
   F acc[N];
   HEADLONG_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = zero_float();
   for (int sb = 0; sb < cols / kSuperblock;
        ++sb, tile += super_bytes(bytes), a += kWords * N) {
     V total[N];
+    // Scales are used all along the superblock, but their lines come first.
+    HEADLONG_UNROLL
+    for (int at = 64; at < bytes.scale; at += 64) __builtin_prefetch(tile + at);
     super_sums<Q, P, N>(tile, a, total);
     const F d = Q::template d<P>(group, tile, sb);
     F x[N];

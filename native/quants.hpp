@@ -11,33 +11,26 @@ namespace headlong::HEADLONG_ISA {
 
 // ---- Types with a float scale per 32 columns -----------------------------------------------------
 
-// One superblock of a 32-column type.
+// One block of 32 columns.
 struct BlockTile {
   const uint8_t *scale, *high, *low;
-  int blocks;
 };
-
-template <PackType T>
-HEADLONG_INLINE BlockTile block_tile(const uint8_t* group, int cols, int sb) {
-  constexpr BlockBytes b = kTypeInfo[T].block;
-  constexpr size_t whole = block_superblock_bytes(b, 8);
-  const int blocks = blocks_in(cols, sb);
-  const uint8_t* scale = group + sb * whole;
-  const uint8_t* high = scale + to_line(size_t(b.scale) * blocks);
-  return {scale, high, high + size_t(b.high) * blocks, blocks};
-}
 
 // Value * d, d a half per row
 template <PackType T>
 struct HalfScale {
-  static constexpr int kQuads = 8;
+  static constexpr int kQuads = 8, kPrefetchFrom = 3;
   static constexpr bool kMinimum = false;
-  HEADLONG_INLINE BlockTile tile(const uint8_t* group, int cols, int sb) {
-    return block_tile<T>(group, cols, sb);
+  static constexpr BlockBytes kBytes = kTypeInfo[T].block;
+  static constexpr int kUnit = unit_blocks(kBytes), kUnitBytes = unit_bytes(kBytes);
+  // Block j of a unit.
+  HEADLONG_INLINE BlockTile tile(const uint8_t* unit, int j) {
+    const uint8_t* high = unit + 64 + j * (kBytes.high + kBytes.low);
+    return {unit + j * kBytes.scale, high, high + kBytes.high};
   }
   template <int P>
-  HEADLONG_INLINE F scale(const BlockTile& t, int b) {
-    return load_half<P>(t.scale + b * 32);
+  HEADLONG_INLINE F scale(const BlockTile& t) {
+    return load_half<P>(t.scale);
   }
 };
 
@@ -46,24 +39,24 @@ template <PackType T>
 struct HalfScaleMinimum : HalfScale<T> {
   static constexpr bool kMinimum = true;
   template <int P>
-  HEADLONG_INLINE F minimum(const BlockTile& t, int b) {
-    return load_half<P>(t.scale + (t.blocks + b) * 32);
+  HEADLONG_INLINE F minimum(const BlockTile& t) {
+    return load_half<P>(t.scale + 32);
   }
 };
 
 struct BlockQ8_0 : HalfScale<kQ8_0> {
-  static constexpr int kOffset = kSignedBias, kMax = 128;
+  static constexpr int kOffset = kSignedBias, kMax = 128, kPrefetchFrom = 5;
   static constexpr bool kSigned = true;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return rebias(load_quad<P>(t.low + (b * 8 + q) * 64));
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return rebias(load_quad<P>(t.low + q * 64));
   }
 };
 
 // 4 bits: columns 4q.. in the low halves of quad q, columns 16 + 4q.. in the high halves
 template <int P>
-HEADLONG_INLINE V nibbles(const uint8_t* low, int b, int q) {
-  const V both = load_quad<P>(low + (b * 4 + q % 4) * 64);
+HEADLONG_INLINE V nibbles(const uint8_t* low, int q) {
+  const V both = load_quad<P>(low + q % 4 * 64);
   return bit_and(q < 4 ? both : srl(both, 4), 0x0f0f0f0f);
 }
 
@@ -71,8 +64,8 @@ struct BlockQ4_1 : HalfScaleMinimum<kQ4_1> {
   static constexpr int kOffset = 0, kMax = 15;
   static constexpr bool kSigned = false;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return nibbles<P>(t.low, b, q);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return nibbles<P>(t.low, q);
   }
 };
 
@@ -93,8 +86,8 @@ struct BlockQ4_0 : HalfScale<kQ4_0> {
   static constexpr int kOffset = kSignedBias ? kSignedBias : 8, kMax = 15;
   static constexpr bool kSigned = false;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    const V codes = nibbles<P>(t.low, b, q);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    const V codes = nibbles<P>(t.low, q);
     return kSignedBias ? lookup(codes, kLinear4.byte) : codes;
   }
 };
@@ -103,8 +96,8 @@ struct BlockIQ4_NL : HalfScale<kIQ4_NL> {
   static constexpr int kOffset = kSignedBias, kMax = 127;
   static constexpr bool kSigned = true;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return lookup(nibbles<P>(t.low, b, q), kNonlinear4.byte);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return lookup(nibbles<P>(t.low, q), kNonlinear4.byte);
   }
 };
 
@@ -112,29 +105,29 @@ struct BlockMXFP4 : HalfScale<kMXFP4> {
   static constexpr int kOffset = kSignedBias, kMax = 12;
   static constexpr bool kSigned = true;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return lookup(nibbles<P>(t.low, b, q), kE2M1Doubled.byte);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return lookup(nibbles<P>(t.low, q), kE2M1Doubled.byte);
   }
   // The scale is a power of two in 8 bits (E8M0), which a half could not hold.
   template <int P>
-  HEADLONG_INLINE F scale(const BlockTile& t, int b) {
-    return half_power(load_u8<P>(t.scale + b * 16));
+  HEADLONG_INLINE F scale(const BlockTile& t) {
+    return half_power(load_u8<P>(t.scale));
   }
 };
 
 // 5 bits: the fifth bit of quad q is bit q of the byte of its row and column in the high plane
 template <int P>
-HEADLONG_INLINE V five_bits(const BlockTile& t, int b, int q) {
-  const V high = load_quad<P>(t.high + b * 64);
-  return merge(nibbles<P>(t.low, b, q), q < 4 ? sll(high, 4 - q) : srl(high, q - 4), 0x10101010);
+HEADLONG_INLINE V five_bits(const BlockTile& t, int q) {
+  const V high = load_quad<P>(t.high);
+  return merge(nibbles<P>(t.low, q), q < 4 ? sll(high, 4 - q) : srl(high, q - 4), 0x10101010);
 }
 
 struct BlockQ5_0 : HalfScale<kQ5_0> {
   static constexpr int kOffset = kSignedBias ? kSignedBias : 16, kMax = 31;
   static constexpr bool kSigned = false;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return add_bytes(five_bits<P>(t, b, q), kOffset - 16);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return add_bytes(five_bits<P>(t, q), kOffset - 16);
   }
 };
 
@@ -142,8 +135,8 @@ struct BlockQ5_1 : HalfScaleMinimum<kQ5_1> {
   static constexpr int kOffset = 0, kMax = 31;
   static constexpr bool kSigned = false;
   template <int P>
-  HEADLONG_INLINE V quad(const BlockTile& t, int b, int q) {
-    return five_bits<P>(t, b, q);
+  HEADLONG_INLINE V quad(const BlockTile& t, int, int q) {
+    return five_bits<P>(t, q);
   }
 };
 
@@ -181,54 +174,59 @@ struct SixBitScales {
   }
 };
 
-// 4 bits of block b: blocks 2c and 2c + 1 share eight quads
+// 4 bits of block b: blocks 2c and 2c + 1 share eight quads, one in the low and one in the high
+// halves of the bytes
 template <int P>
-HEADLONG_INLINE V paired_nibbles(const uint8_t* low, int b, int q) {
-  const V both = load_quad<P>(low + (b / 2 * 8 + q) * 64);
-  return bit_and(b % 2 ? srl(both, 4) : both, 0x0f0f0f0f);
+HEADLONG_INLINE V half_bytes(const uint8_t* quad, bool high) {
+  const V both = load_quad<P>(quad);
+  return bit_and(high ? srl(both, 4) : both, 0x0f0f0f0f);
 }
 
 struct SuperQ4_K : SixBitScales {
   static constexpr PackType kType = kQ4_K;
-  static constexpr int kBlocks = 8, kQuads = 8, kOffset = 0, kMax = 15;
+  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3, kOffset = 0, kMax = 15;
   static constexpr int kExact = 4;  // 15 * 127 * 32 columns * 63 * 4 blocks < 2^24
   static constexpr int kMinPairs = 4, kPairs = activation::kPair32;
   static constexpr bool kSigned = false;
   template <int P>
   HEADLONG_INLINE V quad(const uint8_t* t, int b, int q) {
-    return paired_nibbles<P>(t + 256, b, q);
+    return half_bytes<P>(t + 256 + (b / 2 * 8 + q) * 64, b % 2);
   }
 };
 
 struct SuperQ5_K : SixBitScales {
   static constexpr PackType kType = kQ5_K;
-  static constexpr int kBlocks = 8, kQuads = 8, kOffset = 0, kMax = 31;
+  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3, kOffset = 0, kMax = 31;
   static constexpr int kExact = 2;  // 31 * 127 * 32 * 63 * 2 < 2^24
   static constexpr int kMinPairs = 4, kPairs = activation::kPair32;
   static constexpr bool kSigned = false;
-  // bit b of high quad q is the fifth bit of block b, quad q
+  // Bit b of high quad q is the fifth bit of block b, quad q.  The eight high quads alternate with
+  // the low quads of blocks 0 and 1, which are read with them.
   template <int P>
   HEADLONG_INLINE V quad(const uint8_t* t, int b, int q) {
-    const V high = load_quad<P>(t + 256 + q * 64);
-    return merge(paired_nibbles<P>(t + 768, b, q), b < 4 ? sll(high, 4 - b) : srl(high, b - 4),
+    const V high = load_quad<P>(t + 256 + 2 * q * 64);
+    const int low = b < 2 ? 2 * q + 1 : 8 + b / 2 * 8 + q;
+    return merge(half_bytes<P>(t + 256 + low * 64, b % 2), b < 4 ? sll(high, 4 - b) : srl(high, b - 4),
                  0x10101010);
   }
 };
 
-// Scale per 16 columns; half h of the superblock holds four runs j of 32 columns, whose low 4 bits
-// lie in quads j % 2 * 8 .. of the half (j / 2: high or low halves of the bytes) and whose high 2
-// bits are bits 2j of the half's eight high quads.
+// Scale per 16 columns.  Each half of the superblock holds four runs j of 32 columns (two blocks):
+// their high 2 bits are bits 2j of eight high quads, their low 4 bits the low (j < 2) or high halves
+// of 16 low quads, eight for even j and eight for odd.  The high quads alternate with the first eight
+// low quads, then follow the other eight.
 struct SuperQ6_K {
   static constexpr PackType kType = kQ6_K;
-  static constexpr int kBlocks = 16, kQuads = 4, kOffset = 32, kMax = 63;
+  static constexpr int kBlocks = 16, kQuads = 4, kPrefetchFrom = 3, kOffset = 32, kMax = 63;
   static constexpr int kExact = 2;  // 32 * 127 * 16 * 128 * 2 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = false;
   template <int P>
   HEADLONG_INLINE V quad(const uint8_t* t, int b, int q) {
-    const int half = b / 8, j = b % 8 / 2, l = b % 2 * 4 + q;
-    const V high = load_quad<P>(t + 256 + (half * 8 + l) * 64);
-    const V both = load_quad<P>(t + 1280 + (half * 16 + j % 2 * 8 + l) * 64);
+    const int j = b % 8 / 2, l = b % 2 * 4 + q;
+    const uint8_t* half = t + 256 + b / 8 * 24 * 64;
+    const V high = load_quad<P>(half + 2 * l * 64);
+    const V both = load_quad<P>(half + (j % 2 ? 16 + l : 2 * l + 1) * 64);
     return merge(bit_and(j < 2 ? both : srl(both, 4), 0x0f0f0f0f),
                  j < 2 ? sll(high, 4 - 2 * j) : srl(high, 2 * j - 4), 0x30303030);
   }
@@ -245,7 +243,7 @@ struct SuperQ6_K {
 // Scale and minimum per 16 columns, 4 bits each in one byte; bytes of blocks 2j and 2j + 1 adjacent
 struct SuperQ2_K {
   static constexpr PackType kType = kQ2_K;
-  static constexpr int kBlocks = 16, kQuads = 4, kOffset = 0, kMax = 3;
+  static constexpr int kBlocks = 16, kQuads = 4, kPrefetchFrom = 3, kOffset = 0, kMax = 3;
   static constexpr int kExact = 16;  // 3 * 127 * 16 * 15 * 16 < 2^24
   static constexpr int kMinPairs = 8, kPairs = activation::kPair16;
   static constexpr bool kSigned = false;
@@ -275,13 +273,13 @@ struct SuperQ2_K {
 // Scale per 32 columns: 6 bits, minus 32; low 4 bits of all eight in a word, high 2 bits in 16 bits
 struct SuperIQ4_XS {
   static constexpr PackType kType = kIQ4_XS;
-  static constexpr int kBlocks = 8, kQuads = 8, kOffset = kSignedBias, kMax = 127;
+  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3, kOffset = kSignedBias, kMax = 127;
   static constexpr int kExact = 1;  // 127 * 127 * 32 * 32 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = true;
   template <int P>
   HEADLONG_INLINE V quad(const uint8_t* t, int b, int q) {
-    return lookup(nibbles<P>(t + 128, b, q), kNonlinear4.byte);
+    return lookup(nibbles<P>(t + 128 + b * 256, q), kNonlinear4.byte);
   }
   template <int P>
   HEADLONG_INLINE V scale(const uint8_t* t, int b) {
