@@ -111,7 +111,9 @@ class Command:
         """Engine and mode are told apart by ``ENGINE:MODE`` in the name."""
         engine, _, mode = self.name.partition(":")
         opened = self._serve if self.serves else self._print
-        return Arm(engine, mode or "as given", None, "", shlex.join(self.words), opened)
+        # Where the program lies says nothing to a reader on another machine.
+        flags = shlex.join((Path(self.words[0]).name, *self.words[1:]))
+        return Arm(engine, mode or "as given", None, "", flags, opened)
 
     @contextmanager
     def _serve(self, setup: Setup) -> Iterator[Session]:

@@ -166,11 +166,25 @@ def test_what_is_no_peer(text: str, wanted: str) -> None:
 
 
 def test_the_words_of_a_command_are_filled_in(setup: Setup) -> None:
-    command = Command.parse("ik:mtp 2=serve -m {model} -t {threads} -c {context} -p{port} 'a b' {}")
+    command = Command.parse(
+        "ik:mtp 2=/opt/serve -m {model} -t {threads} -c {context} -p{port} 'a b' {}"
+    )
     assert command.arm().engine == "ik"
     assert command.arm().mode == "mtp 2"
     filled = command.filled(setup, port=4)
-    assert filled == ["serve", "-m", str(setup.model), "-t", "1", "-c", "256", "-p4", "a b", "{}"]
+    assert command.arm().flags.startswith("serve -m ")
+    assert filled == [
+        "/opt/serve",
+        "-m",
+        str(setup.model),
+        "-t",
+        "1",
+        "-c",
+        "256",
+        "-p4",
+        "a b",
+        "{}",
+    ]
 
 
 def test_answers_without_a_speed() -> None:

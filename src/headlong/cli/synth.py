@@ -59,5 +59,6 @@ def command(
         f"{percent(accept)} of drafts right\n"
         f"\nNext:\n"
         f"  headlong demo {file}       speed with and without multi-token prediction\n"
+        f"  headlong tune {file}       costs and gains of every draft length\n"
         f"  headlong inspect {file}    what is in it"
     )
