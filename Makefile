@@ -32,9 +32,10 @@ unit: $(VENV)/.dev
 slow: $(VENV)/.dev ## the long tests too
 	$(BIN)/pytest -m "slow or not slow"
 
-bench: $(VENV)/.dev ## kernel tables of this machine
+bench: $(VENV)/.dev ## kernels, sequences and the bundled model on this machine, short form
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/sequence.py
+	$(BIN)/python -m benchmarks.models --short
 
 train: $(VENV)/.training ## train the bundled model again (needs PyTorch; hours)
 	$(BIN)/python -m training.train
