@@ -76,7 +76,8 @@ void py_fill(Packed& packed, Backend& backend, nb::handle raw_rows, int64_t firs
 }
 
 Packed py_pack(Backend& backend, nb::handle raw_bytes, int type, int64_t rows, int64_t cols) {
-  if (pack_type_of(type) < 0) refuse("type: ggml type " + std::to_string(type) + " has no packed form");
+  if (pack_type_of(type) < 0)
+    refuse("type: ggml type " + std::to_string(type) + " has no packed form");
   const Array raw(raw_bytes, "raw", Dtype::u8);
   // Compare before allocating: the shape may be a lie of the file.
   if (rows < 1 || cols < 1 || cols > (1 << 30) || rows > (1 << 30) ||

@@ -33,7 +33,7 @@ static inline uint32_t largest_magnitude(const float* x) {
 static inline void quantise_columns(const float* x, float inverse, int32_t* to) {
   const __m512 scale = _mm512_set1_ps(inverse);
   const __m512i ones8 = _mm512_set1_epi8(1), ones16 = _mm512_set1_epi16(1);
-  // Packing interleaves the 128-bit quarters of its operands; words 0, 4, 8, 12, 1, .. restore order.
+  // Packing interleaves the 128-bit quarters of its operands; this brings them back in order.
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   __m512i fours[4];  // sums of 4 columns
   for (int j = 0; j < 4; ++j) {
@@ -53,7 +53,8 @@ static inline void quantise_columns(const float* x, float inverse, int32_t* to) 
   const __m256i pair16 = _mm512_cvtepi32_epi16(sum16);
   const __m256i sum32 = _mm256_madd_epi16(pair16, _mm256_set1_epi16(1));
   const __m512i zero = _mm512_setzero_si512();
-  _mm512_storeu_si512(to + activation::kInit16, _mm512_sub_epi32(zero, _mm512_slli_epi32(sum16, 5)));
+  _mm512_storeu_si512(to + activation::kInit16,
+                      _mm512_sub_epi32(zero, _mm512_slli_epi32(sum16, 5)));
   const auto put = [to](int word, __m256i v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + word), v);
   };
@@ -101,7 +102,8 @@ static inline void quantise_columns(const float* x, float inverse, int32_t* to) 
   }
   __m256i sum32[2];
   for (int j = 0; j < 2; ++j) {  // 128 columns each
-    const __m256i low = _mm256_madd_epi16(_mm256_packs_epi32(fours[4 * j], fours[4 * j + 1]), ones16);
+    const __m256i low =
+        _mm256_madd_epi16(_mm256_packs_epi32(fours[4 * j], fours[4 * j + 1]), ones16);
     const __m256i high =
         _mm256_madd_epi16(_mm256_packs_epi32(fours[4 * j + 2], fours[4 * j + 3]), ones16);
     const __m256i sum16 = _mm256_permutevar8x32_epi32(

@@ -1,7 +1,7 @@
 // From GGUF blocks to the packed layout.
 //
-// Almost all of it moves words of 32 bits: a row's word j becomes lane `row` of quad j.  A store per
-// word into a group's superblock, which stays in L1, packs faster than memory delivers the file.
+// Almost all of it moves words of 32 bits: a row's word j becomes lane `row` of quad j.  A store
+// per word into a group's superblock, which stays in L1, packs faster than memory delivers files.
 #include "pack.hpp"
 
 #include <cstring>
@@ -56,8 +56,8 @@ static void pack_blocks(const uint8_t* raw, int blocks, int lane, uint8_t* group
   }
 }
 
-// The twelve bytes of eight 6-bit scales and minima of Q4_K and Q5_K, as words X, Y, Z (SixBitScales
-// in quants.hpp).
+// The twelve bytes of eight 6-bit scales and minima of Q4_K and Q5_K, as words X, Y, Z
+// (SixBitScales in quants.hpp).
 static void pack_six_bits(const uint8_t* s, int lane, uint8_t* to) {
   uint32_t scale[8], minimum[8];
   for (int j = 0; j < 4; ++j) {

@@ -32,8 +32,8 @@ using activation::kWords;
 // which they lie (layout.hpp), which instruction scheduling would undo.
 HEADLONG_INLINE void keep_load_order() { asm volatile("" ::: "memory"); }
 
-// Asks for weights 12 KiB ahead, into L2, from Q::kPrefetchFrom rows on.  So many rows keep the core
-// so long with a line that neither its own look-ahead (some 300 instructions) nor the hardware
+// Asks for weights 12 KiB ahead, into L2, from Q::kPrefetchFrom rows on: so many rows keep the
+// core so long with a line that neither its own look-ahead (some 300 instructions) nor the hardware
 // prefetcher, which waits for it, keeps memory busy.  With fewer they do, and asking costs up to a
 // fifth.  Zen 4, one core, weights out of memory: Q4_K with 8 rows 8.8 -> 12.8 GB/s, Q8_0 with 6
 // 20 -> 29 GB/s, as fast as out of L2.

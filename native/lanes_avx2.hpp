@@ -7,7 +7,8 @@ using V = __m256i;
 using F = __m256;
 constexpr int kWidth = 8;
 constexpr int kParts = 2;
-constexpr int kChunk = 4;       // 4 dot products + 4 sums + weights, scale, masks: 14 of 16 registers
+// 4 dot products + 4 sums + weights, scale, masks: 14 of 16 registers.
+constexpr int kChunk = 4;
 constexpr int kSignedBias = 0;  // vpsignb moves the sign of a weight to the activation
 
 HEADLONG_INLINE V zero_int() { return _mm256_setzero_si256(); }
@@ -99,6 +100,10 @@ HEADLONG_INLINE V start_value(const int32_t* p) {
 template <class Q>
 constexpr int kRun = 32767 / (2 * 127 * Q::kMax);
 
+// Hides how a sum came about: the compiler would otherwise re-associate long sums into trees whose
+// branches do not fit the registers.
+HEADLONG_INLINE void as_it_stands(V& sum) { asm("" : "+x"(sum)); }
+
 // total[i] += pairs . (the block's products with row i), where pairs are ones, or the block's scale
 // twice: vpmaddwd then adds and scales at once.
 template <class Q, int P, int N, class Tile>
@@ -116,6 +121,7 @@ HEADLONG_INLINE void add_products(const Tile& tile, int block, const int32_t* a,
       if (Q::kSigned) y = _mm256_sign_epi8(y, w);
       const V product = _mm256_maddubs_epi16(magnitude, y);
       run[i] = q % kRun<Q> == 0 ? product : _mm256_add_epi16(run[i], product);
+      if constexpr (kRun<Q> >= Q::kQuads) as_it_stands(run[i]);
       if ((q + 1) % kRun<Q> == 0 || q + 1 == Q::kQuads)
         total[i] = add_int(total[i], _mm256_madd_epi16(run[i], pairs));
     }

@@ -29,8 +29,8 @@ enum PackType : int {
   kPackTypes,
 };
 
-// One group's block of 32 columns: `scale` bytes of scales and minima, `high` of high bits, `low` of
-// low bits or whole weights.  As many blocks as have their scales in one cache line form a unit:
+// One group's block of 32 columns: `scale` bytes of scales and minima, `high` of high bits, `low`
+// of low bits or whole weights.  As many blocks as have their scales in one cache line form a unit:
 // that line, then block by block high bits and low bits.
 struct BlockBytes {
   int scale, high, low;
@@ -92,7 +92,9 @@ static inline constexpr size_t block_bits_at(const BlockBytes& t, int b) {
          size_t(b % unit_blocks(t) * (t.high + t.low));
 }
 
-static inline constexpr size_t super_bytes(const SuperBytes& s) { return size_t(s.scale) + s.high + s.low; }
+static inline constexpr size_t super_bytes(const SuperBytes& s) {
+  return size_t(s.scale) + s.high + s.low;
+}
 
 // Bytes at the head of a group that hold what is kept apart from the superblocks.
 static inline constexpr size_t head_bytes(const SuperBytes& s, int cols) {
@@ -104,7 +106,8 @@ static inline constexpr size_t group_bytes(PackType type, int cols) {
   if (type == kF32) return size_t(cols) * 64;
   if (t.floating) return to_line(size_t(cols) * 32);
   if (t.super.low) return head_bytes(t.super, cols) + superblocks(cols) * super_bytes(t.super);
-  const int blocks = cols / kBlock, units = (blocks + unit_blocks(t.block) - 1) / unit_blocks(t.block);
+  const int blocks = cols / kBlock;
+  const int units = (blocks + unit_blocks(t.block) - 1) / unit_blocks(t.block);
   return size_t(units) * 64 + size_t(blocks) * (t.block.high + t.block.low);
 }
 

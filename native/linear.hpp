@@ -32,7 +32,7 @@ struct LinearKernels {
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, rows of `cols` floats.
   void (*rms_norm)(const float* x, int rows, int cols, const float* weight, float eps, float* out);
 
-  // Quantises rows [first, first + rows) of x [of `total` rows, cols] into `to`, first a multiple of
+  // Quantises rows [first, first + rows) of x [total, cols] into `to`, first a multiple of
   // chunk_rows; normalised by rms_norm first where norm is not null.
   void (*quantise)(const float* x, const float* norm, float eps, int total, int cols, int first,
                    int rows, int32_t* to);

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kL2Weights = 256 << 10;
 // Smallest share of the weights handed to a thread: one or two row groups, about 1 us of reading.
 constexpr size_t kLeastSpan = 16 << 10;
-// Floats below which preparing activations is faster alone than with a parallel region (about 1 us).
+// Floats below which preparing activations is faster alone than with a parallel region (1 us).
 constexpr int64_t kAlone = 32 << 10;
 
 // A buffer that grows to the largest size asked for, one per calling thread: several Python threads

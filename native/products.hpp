@@ -44,101 +44,122 @@ HEADLONG_INLINE GroupProduct for_rows(int rows, Make make) {
   return nullptr;
 }
 
-template <class Q, int N, int P>
-HEADLONG_INLINE void block_part(const uint8_t* group, int cols, const int32_t* a,
-                                float (*sums)[kLanes]) {
-  const uint8_t* unit = group;
-  F acc[N];
+// The sums so far of N rows, for each part of the lanes.
+template <int N>
+struct Sums {
+  F part[kParts][N];
+};
+template <int N>
+HEADLONG_INLINE void clear(Sums<N>& s) {
   HEADLONG_UNROLL
-  for (int i = 0; i < N; ++i) acc[i] = zero_float();
-  for (int sb = 0; sb < superblocks(cols); ++sb, a += kWords * N) {
-    const int blocks = blocks_in(cols, sb);
-    F t[N];
+  for (int p = 0; p < kParts; ++p) {
     HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) t[i] = zero_float();
-    for (int first = 0; first < blocks; first += Q::kUnit, unit += Q::kUnitBytes) {
-      if constexpr (P == 0) prefetch_weights<Q, N>(unit, Q::kUnitBytes);
-      HEADLONG_UNROLL
-      for (int j = 0; j < Q::kUnit; ++j) {
-        const int b = first + j;
-        if (b >= blocks) break;
-        const BlockTile tile = Q::tile(unit, j);
-        const F d = Q::template scale<P>(tile);
-        keep_load_order();
-        V sum[N];
-        block_dots<Q, P, N>(tile, b, a, sum);
-        HEADLONG_UNROLL
-        for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
-        if constexpr (Q::kMinimum) {
-          const F m = Q::template minimum<P>(tile);
-          HEADLONG_UNROLL
-          for (int i = 0; i < N; ++i)
-            t[i] = fused(m, broadcast(a + i * kWords + activation::kSum32 + b), t[i]);
-        }
-      }
-    }
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i)
-      acc[i] = fused(broadcast(a + i * kWords + activation::kScale), t[i], acc[i]);
+    for (int i = 0; i < N; ++i) s.part[p][i] = zero_float();
   }
+}
+template <int N>
+HEADLONG_INLINE void store_sums(const Sums<N>& s, float (*sums)[kLanes]) {
   HEADLONG_UNROLL
-  for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
+  for (int i = 0; i < N; ++i) {
+    store_lanes<0>(sums[i], s.part[0][i]);
+    if constexpr (kParts == 2) store_lanes<1>(sums[i], s.part[1][i]);
+  }
 }
 
+// One superblock of `blocks` blocks of 32 columns.
 template <class Q, int N, int P>
-HEADLONG_INLINE void super_part(const uint8_t* group, int cols, const int32_t* a,
-                                   float (*sums)[kLanes]) {
-  constexpr SuperBytes bytes = kTypeInfo[Q::kType].super;
-  const uint8_t* tile = group + head_bytes(bytes, cols);
-  for (const uint8_t* head = group; head < tile; head += 64) __builtin_prefetch(head);
-  F acc[N];
+HEADLONG_INLINE void block_step(const uint8_t* unit, int blocks, const int32_t* a, F (&acc)[N]) {
+  F t[N];
   HEADLONG_UNROLL
-  for (int i = 0; i < N; ++i) acc[i] = zero_float();
-  for (int sb = 0; sb < cols / kSuperblock;
-       ++sb, tile += super_bytes(bytes), a += kWords * N) {
-    V total[N];
-    // Scales are used all along the superblock, but their lines come first.
+  for (int i = 0; i < N; ++i) t[i] = zero_float();
+  for (int first = 0; first < blocks; first += Q::kUnit, unit += Q::kUnitBytes) {
+    if constexpr (P == 0) prefetch_weights<Q, N>(unit, Q::kUnitBytes);
     HEADLONG_UNROLL
-    for (int at = 64; at < bytes.scale; at += 64) __builtin_prefetch(tile + at);
-    super_sums<Q, P, N>(tile, a, total);
-    const F d = Q::template d<P>(group, tile, sb);
-    F x[N];
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i) x[i] = multiply(d, to_float(total[i]));
-    if constexpr (Q::kMinPairs > 0) {
-      V minima[N];
+    for (int j = 0; j < Q::kUnit; ++j) {
+      const int b = first + j;
+      if (b >= blocks) break;
+      const BlockTile tile = Q::tile(unit, j);
+      const F d = Q::template scale<P>(tile);
+      keep_load_order();
+      V sum[N];
+      block_dots<Q, P, N>(tile, b, a, sum);
       HEADLONG_UNROLL
-      for (int i = 0; i < N; ++i) minima[i] = zero_int();
-      HEADLONG_UNROLL
-      for (int j = 0; j < Q::kMinPairs; ++j) {
-        const V pair = Q::template min_pair<P>(tile, j);
+      for (int i = 0; i < N; ++i) t[i] = fused(d, to_float(sum[i]), t[i]);
+      if constexpr (Q::kMinimum) {
+        const F m = Q::template minimum<P>(tile);
         HEADLONG_UNROLL
-        for (int i = 0; i < N; ++i) minima[i] = dot2(minima[i], pair, a + i * kWords + Q::kPairs + j);
+        for (int i = 0; i < N; ++i)
+          t[i] = fused(m, broadcast(a + i * kWords + activation::kSum32 + b), t[i]);
       }
-      const F dmin = Q::template dmin<P>(tile);
-      HEADLONG_UNROLL
-      for (int i = 0; i < N; ++i) x[i] = fused_minus(dmin, to_float(minima[i]), x[i]);
     }
-    HEADLONG_UNROLL
-    for (int i = 0; i < N; ++i)
-      acc[i] = fused(broadcast(a + i * kWords + activation::kScale), x[i], acc[i]);
   }
   HEADLONG_UNROLL
-  for (int i = 0; i < N; ++i) store_lanes<P>(sums[i], acc[i]);
+  for (int i = 0; i < N; ++i)
+    acc[i] = fused(broadcast(a + i * kWords + activation::kScale), t[i], acc[i]);
 }
 
 template <class Q, int N>
 void block_group(const uint8_t* group, int cols, const void* rows, float (*sums)[kLanes]) {
   const int32_t* a = static_cast<const int32_t*>(rows);
-  block_part<Q, N, 0>(group, cols, a, sums);
-  if constexpr (kParts == 2) block_part<Q, N, 1>(group, cols, a, sums);
+  Sums<N> acc;
+  clear(acc);
+  for (int sb = 0; sb < superblocks(cols); ++sb, a += kWords * N) {
+    const int blocks = blocks_in(cols, sb);
+    block_step<Q, N, 0>(group, blocks, a, acc.part[0]);
+    if constexpr (kParts == 2) block_step<Q, N, 1>(group, blocks, a, acc.part[1]);
+    group += 8 / Q::kUnit * Q::kUnitBytes;
+  }
+  store_sums(acc, sums);
+}
+
+// One superblock of 256 columns.
+template <class Q, int N, int P>
+HEADLONG_INLINE void super_step(const uint8_t* apart, const uint8_t* tile, const int32_t* a,
+                                F (&acc)[N]) {
+  V total[N];
+  super_sums<Q, P, N>(tile, a, total);
+  const F d = Q::template d<P>(apart, tile);
+  F x[N];
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i) x[i] = multiply(d, to_float(total[i]));
+  if constexpr (Q::kMinPairs > 0) {
+    V minima[N];
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) minima[i] = zero_int();
+    HEADLONG_UNROLL
+    for (int j = 0; j < Q::kMinPairs; ++j) {
+      const V pair = Q::template min_pair<P>(tile, j);
+      HEADLONG_UNROLL
+      for (int i = 0; i < N; ++i)
+        minima[i] = dot2(minima[i], pair, a + i * kWords + Q::kPairs + j);
+    }
+    const F dmin = Q::template dmin<P>(tile);
+    HEADLONG_UNROLL
+    for (int i = 0; i < N; ++i) x[i] = fused_minus(dmin, to_float(minima[i]), x[i]);
+  }
+  HEADLONG_UNROLL
+  for (int i = 0; i < N; ++i)
+    acc[i] = fused(broadcast(a + i * kWords + activation::kScale), x[i], acc[i]);
 }
 
 template <class Q, int N>
 void super_group(const uint8_t* group, int cols, const void* rows, float (*sums)[kLanes]) {
+  constexpr SuperBytes bytes = kTypeInfo[Q::kType].super;
   const int32_t* a = static_cast<const int32_t*>(rows);
-  super_part<Q, N, 0>(group, cols, a, sums);
-  if constexpr (kParts == 2) super_part<Q, N, 1>(group, cols, a, sums);
+  const uint8_t* tile = group + head_bytes(bytes, cols);
+  for (const uint8_t* head = group; head < tile; head += 64) __builtin_prefetch(head);
+  Sums<N> acc;
+  clear(acc);
+  for (int sb = 0; sb < cols / kSuperblock; ++sb, a += kWords * N) {
+    // Scales are used all along the superblock, but their lines come first.
+    HEADLONG_UNROLL
+    for (int at = 64; at < bytes.scale; at += 64) __builtin_prefetch(tile + at);
+    super_step<Q, N, 0>(group + sb * bytes.apart, tile, a, acc.part[0]);
+    if constexpr (kParts == 2)
+      super_step<Q, N, 1>(group + sb * bytes.apart, tile, a, acc.part[1]);
+    tile += super_bytes(bytes);
+  }
+  store_sums(acc, sums);
 }
 
 }  // namespace headlong::HEADLONG_ISA

@@ -1,15 +1,16 @@
 // What each packed type means: how a kernel gets the weights of a quad, the scales and the minima.
 //
 // A weight is stored as value + kOffset (0 where it is stored as it is); kSigned types give signed
-// bytes where kSignedBias is 0.  kMax is the largest magnitude of a stored weight.  kExact is how many
-// blocks' scaled dot products add up to less than 2^24 (the bound is worked out beside each).
+// bytes where kSignedBias is 0.  kMax is the largest magnitude of a stored weight.  kExact is how
+// many blocks' scaled dot products add up to less than 2^24 (the bound is worked out beside each).
+// kPrefetchFrom: lanes.hpp.
 #pragma once
 
 #include "lanes.hpp"
 
 namespace headlong::HEADLONG_ISA {
 
-// ---- Types with a float scale per 32 columns -----------------------------------------------------
+// ---- Types with a float scale per 32 columns ----------------------------------------------------
 
 // One block of 32 columns.
 struct BlockTile {
@@ -80,7 +81,8 @@ static constexpr Codebook kLinear4 =
     kCodebook<-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7>;
 static constexpr Codebook kNonlinear4 =
     kCodebook<-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113>;
-static constexpr Codebook kE2M1Doubled = kCodebook<0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12>;
+static constexpr Codebook kE2M1Doubled =
+    kCodebook<0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12>;
 
 struct BlockQ4_0 : HalfScale<kQ4_0> {
   static constexpr int kOffset = kSignedBias ? kSignedBias : 8, kMax = 15;
@@ -140,7 +142,7 @@ struct BlockQ5_1 : HalfScaleMinimum<kQ5_1> {
   }
 };
 
-// ---- Types with integer scales inside a superblock of 256 columns --------------------------------
+// ---- Types with integer scales inside a superblock of 256 columns -------------------------------
 
 // Eight 6-bit scales and eight 6-bit minima of a row are 96 bits: three words X, Y, Z of which the
 // packer makes
@@ -165,7 +167,7 @@ struct SixBitScales {
     return bit_and(srl(load_quad<P>(t + j / 2 * 64), j % 2 * 6), 0x003f003f);
   }
   template <int P>
-  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t, int) {
+  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t) {
     return load_half<P>(t + 192);
   }
   template <int P>
@@ -206,15 +208,15 @@ struct SuperQ5_K : SixBitScales {
   HEADLONG_INLINE V quad(const uint8_t* t, int b, int q) {
     const V high = load_quad<P>(t + 256 + 2 * q * 64);
     const int low = b < 2 ? 2 * q + 1 : 8 + b / 2 * 8 + q;
-    return merge(half_bytes<P>(t + 256 + low * 64, b % 2), b < 4 ? sll(high, 4 - b) : srl(high, b - 4),
-                 0x10101010);
+    return merge(half_bytes<P>(t + 256 + low * 64, b % 2),
+                 b < 4 ? sll(high, 4 - b) : srl(high, b - 4), 0x10101010);
   }
 };
 
 // Scale per 16 columns.  Each half of the superblock holds four runs j of 32 columns (two blocks):
-// their high 2 bits are bits 2j of eight high quads, their low 4 bits the low (j < 2) or high halves
-// of 16 low quads, eight for even j and eight for odd.  The high quads alternate with the first eight
-// low quads, then follow the other eight.
+// their high 2 bits are bits 2j of eight high quads, their low 4 bits the low (j < 2) or high
+// halves of 16 low quads, eight for even j and eight for odd.  The high quads alternate with the
+// first eight low quads, then follow the other eight.
 struct SuperQ6_K {
   static constexpr PackType kType = kQ6_K;
   static constexpr int kBlocks = 16, kQuads = 4, kPrefetchFrom = 3, kOffset = 32, kMax = 63;
@@ -235,8 +237,8 @@ struct SuperQ6_K {
     return load_s8<P>(t + b * 16);
   }
   template <int P>
-  HEADLONG_INLINE F d(const uint8_t* group, const uint8_t*, int sb) {
-    return load_half<P>(group + sb * 32);
+  HEADLONG_INLINE F d(const uint8_t* apart, const uint8_t*) {
+    return load_half<P>(apart);
   }
 };
 
@@ -261,7 +263,7 @@ struct SuperQ2_K {
     return bit_and(srl(load_u8_pairs<P>(t + j * 32), 4), 0x000f000f);
   }
   template <int P>
-  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t, int) {
+  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t) {
     return load_half<P>(t + 256);
   }
   template <int P>
@@ -273,7 +275,8 @@ struct SuperQ2_K {
 // Scale per 32 columns: 6 bits, minus 32; low 4 bits of all eight in a word, high 2 bits in 16 bits
 struct SuperIQ4_XS {
   static constexpr PackType kType = kIQ4_XS;
-  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3, kOffset = kSignedBias, kMax = 127;
+  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3;
+  static constexpr int kOffset = kSignedBias, kMax = 127;
   static constexpr int kExact = 1;  // 127 * 127 * 32 * 32 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = true;
@@ -289,7 +292,7 @@ struct SuperIQ4_XS {
     return add_int(six, splat_int(-32));
   }
   template <int P>
-  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t, int) {
+  HEADLONG_INLINE F d(const uint8_t*, const uint8_t* t) {
     return load_half<P>(t + 96);
   }
 };
