@@ -1,9 +1,10 @@
 """Speed of the matrix kernels: weight bytes per second, and what more activation rows cost.
 
-For each packed type and number of rows one matrix larger than the last-level cache is multiplied
-several times; the best time counts, since other work on the machine can only add to it. Beside it
-stands the rate at which a plain loop reads memory with the same threads. `c(n)` is the time for n
-rows over the time for one: near 1 means that verifying n drafts costs what decoding costs.
+A round reads memory in a plain loop, then multiplies one matrix larger than the last-level cache
+by every number of rows. What is compared comes from the same round, because the memory rate of a
+shared machine drifts by more than what is measured; medians over the rounds are printed. `c(n)` is
+the time for n rows over the time for one: near 1 means that verifying n rows costs what decoding
+one costs.
 
     python benchmarks/kernels.py --types Q4_K Q6_K --json results/kernels.json
 """
@@ -13,9 +14,9 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -31,33 +32,33 @@ COLS = 2048  # of a 2B model's layers
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """One pass over the numbers of rows."""
+
+    read_gb_per_s: float
+    seconds: dict[int, float]  # by rows
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One type on one instruction set."""
 
     type: str
     isa: str
     megabytes: float
-    seconds: dict[int, float]  # by rows
+    rounds: list[Round]
 
     def rate(self, rows: int) -> float:
         """GB of weights per second."""
-        return self.megabytes / 1e3 / self.seconds[rows]
+        return median(self.megabytes / 1e3 / r.seconds[rows] for r in self.rounds)
 
     def cost(self, rows: int) -> float:
         """Time for `rows` rows over the time for one."""
-        return self.seconds[rows] / self.seconds[1]
+        return median(r.seconds[rows] / r.seconds[1] for r in self.rounds)
 
-
-def best_time(call: Callable[[], None], budget: float) -> float:
-    """Shortest of at least three calls, and of more until `budget` seconds are used."""
-    call()
-    best, start, calls = float("inf"), time.perf_counter(), 0
-    while calls < 3 or time.perf_counter() - start < budget:
-        before = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - before)
-        calls += 1
-    return best
+    def of_read(self) -> float:
+        """Rate with one row over the rate of plain reading."""
+        return median(self.megabytes / 1e3 / r.seconds[1] / r.read_gb_per_s for r in self.rounds)
 
 
 def random_matrix(backend: _native.Backend, kind: GGMLType, megabytes: float) -> _native.Packed:
@@ -72,18 +73,23 @@ def random_matrix(backend: _native.Backend, kind: GGMLType, megabytes: float) ->
 
 
 def measure(
-    backend: _native.Backend, kind: GGMLType, megabytes: float, rows: list[int], budget: float
+    backend: _native.Backend, kind: GGMLType, megabytes: float, rows: list[int], rounds: int
 ) -> Measurement:
     """Times one type for every number of rows."""
     packed = random_matrix(backend, kind, megabytes)
-    seconds = {}
-    for n in rows:
-        x = np.random.default_rng(2).standard_normal((n, COLS)).astype(np.float32)
-        out = np.empty((n, packed.rows), np.float32)
-        seconds[n] = best_time(
-            lambda x=x, out=out: _native.linear(backend, x, None, 0.0, [packed], [out]), budget
-        )
-    return Measurement(kind.name, backend.isa, packed.nbytes / 1e6, seconds)
+    rng = np.random.default_rng(2)
+    x = {n: rng.standard_normal((n, COLS)).astype(np.float32) for n in rows}
+    out = {n: np.empty((n, packed.rows), np.float32) for n in rows}
+    done = []
+    for _ in range(rounds + 1):
+        read = _native.read_bandwidth(backend, int(megabytes * 1e6), 1)
+        seconds = {}
+        for n in rows:
+            start = time.perf_counter()
+            _native.linear(backend, x[n], None, 0.0, [packed], [out[n]])
+            seconds[n] = time.perf_counter() - start
+        done.append(Round(read, seconds))
+    return Measurement(kind.name, backend.isa, packed.nbytes / 1e6, done[1:])  # the first warms up
 
 
 def main() -> None:
@@ -94,29 +100,29 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=ROWS)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--megabytes", type=float, default=100.0, help="size of each matrix")
-    parser.add_argument("--budget", type=float, default=0.3, help="seconds per measurement")
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="file to write the measurements to")
     args = parser.parse_args()
     rows = sorted({1, *args.rows})
     results = []
-    bandwidth = {}
     for isa in args.isas:
         backend = _native.Backend(args.threads, isa)
-        bandwidth[isa] = _native.read_bandwidth(backend, int(args.megabytes * 1e6), 8)
-        print(f"\n{isa}, {args.threads} threads; plain reading: {bandwidth[isa]:.1f} GB/s")
-        print("type    " + "".join(f"  GB/s({n})" for n in rows) + "  " + " of read  "
+        print(
+            f"\n{isa}, {args.threads} threads; GB/s of weights by rows, and costs against one row"
+        )
+        print("type     read" + "".join(f"{n:8d}" for n in rows) + "  of read"
               + "".join(f"  c({n})" for n in rows[1:]))  # fmt: skip
         for name in args.types:
-            m = measure(backend, GGMLType[name], args.megabytes, rows, args.budget)
+            m = measure(backend, GGMLType[name], args.megabytes, rows, args.rounds)
             results.append(m)
-            print(f"{name:8}" + "".join(f"{m.rate(n):9.1f}" for n in rows)
-                  + f"{m.rate(1) / bandwidth[isa]:10.0%} "
-                  + "".join(f"{m.cost(n):6.2f}" for n in rows[1:]), flush=True)  # fmt: skip
+            read = median(r.read_gb_per_s for r in m.rounds)
+            print(f"{name:7}{read:6.1f}" + "".join(f"{m.rate(n):8.1f}" for n in rows)
+                  + f"{m.of_read():9.0%}" + "".join(f"{m.cost(n):6.2f}" for n in rows[1:]),
+                  flush=True)  # fmt: skip
     if args.json:
         report = {
             "machine": platform.processor() or platform.machine(),
             "threads": args.threads,
-            "read_gb_per_s": bandwidth,
             "measurements": [asdict(m) for m in results],
         }
         args.json.write_text(json.dumps(report, indent=1) + "\n")
