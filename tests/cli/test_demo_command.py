@@ -20,7 +20,10 @@ def test_both_texts_and_the_figures(run: Run, model: Path) -> None:
     text = (
         LLM(model)
         .generate(
-            DEMO_PROMPT, SamplingParams(max_tokens=24, temperature=0, seed=1, ignore_eos=True)
+            DEMO_PROMPT,
+            SamplingParams(
+                max_tokens=24, temperature=0, repeat_penalty=1.15, seed=1, ignore_eos=True
+            ),
         )
         .text
     )

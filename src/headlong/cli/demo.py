@@ -33,6 +33,7 @@ _TOKENS: Final = 128
 _TEMPERATURE: Final = 0.0
 _PAIRS: Final = 5
 _SEED: Final = 1
+_REPEAT_PENALTY: Final = 1.15
 
 # Up to this many bytes a model is loaded a second time, without its head, for the plain side.
 _LARGEST_TWICE: Final = 1 << 30
@@ -64,6 +65,12 @@ def command(
         typer.Option("--temp", metavar="X", help="Temperature; the texts are the same at any."),
     ] = _TEMPERATURE,
     seed: Annotated[int, typer.Option("-s", "--seed", metavar="N", help="Seed.")] = _SEED,
+    repeat_penalty: Annotated[
+        float,
+        typer.Option(
+            "--repeat-penalty", metavar="X", help="Keeps a small model from going in circles."
+        ),
+    ] = _REPEAT_PENALTY,
     draft: Annotated[
         str,
         typer.Option(
@@ -95,8 +102,14 @@ def command(
     from headlong.tools.prompts import DEMO_PROMPT
 
     text = DEMO_PROMPT if prompt is None else read_prompt(prompt, None)
-    with flag_named("--max-tokens, --temp or --seed"):
-        params = SamplingParams(max_tokens=max_tokens, temperature=temp, seed=seed, ignore_eos=True)
+    with flag_named("--max-tokens, --temp, --seed or --repeat-penalty"):
+        params = SamplingParams(
+            max_tokens=max_tokens,
+            temperature=temp,
+            repeat_penalty=repeat_penalty,
+            seed=seed,
+            ignore_eos=True,
+        )
     if draft == "0":
         raise ParameterError("--spec-draft-n-max 0 leaves nothing to show; give 1 to 15 or auto.")
     progress = progress_on()

@@ -7,9 +7,9 @@ from typing import Final
 __all__ = ["DEMO_PROMPT", "VERIFY_PROMPTS"]
 
 DEMO_PROMPT: Final = '''\
-def fibonacci(n):
-    """Return the first n Fibonacci numbers."""
-'''
+def read_lines(path):
+    """Read a text file and return its lines."""
+    with open(path'''
 
 VERIFY_PROMPTS: Final = (
     # Code, in which much of the next line is foreseeable.
