@@ -17,9 +17,9 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
 
-// Row counts are ints in the kernels.
+// A parallel region has at most 2^20 tasks, and some operations make a task of every row.
 int row_count(const char* name, int64_t rows) {
-  if (rows > (1 << 24)) refuse(std::string(name) + " has more than 2^24 rows");
+  if (rows >= (1 << 20)) refuse(std::string(name) + " needs fewer than 2^20 rows");
   return int(rows);
 }
 

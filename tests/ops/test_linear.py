@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,6 +104,15 @@ def test_many_rows_are_worked_off_in_blocks_without_a_trace() -> None:
     (out,) = linear(best(), x, packed)
     for first in (0, 511, 512, 1023, 1099):
         assert same_bits(out[first : first + 1], linear(best(), x[first : first + 1], packed)[0])
+
+
+def test_threads_of_python_may_share_a_backend() -> None:
+    packed = Matrix.random(GGMLType.Q4_K, 700, 512).pack()
+    inputs = [activations(1 + i % 9, 512, seed=i) for i in range(40)]
+    alone = [linear(best(), x, packed)[0] for x in inputs]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda x: linear(best(), x, packed)[0], inputs))
+    assert all(same_bits(a, b) for a, b in zip(alone, together, strict=True))
 
 
 @given(
