@@ -38,7 +38,10 @@ bench: $(VENV)/.dev ## kernels, sequences and the bundled model on this machine,
 	$(BIN)/python -m benchmarks.models --short
 
 train: $(VENV)/.training ## train the bundled model again (needs PyTorch; hours)
-	$(BIN)/python -m training.train
+	$(BIN)/python -m training.prepare
+	$(BIN)/python -m training.train --minutes 100
+	$(BIN)/python -m training.evaluate
+	$(BIN)/python -m training.export
 
 clean: ## remove everything that was built
 	rm -rf build dist $(VENV)

@@ -32,10 +32,10 @@ from headlong.speculation import (
     Fixed,
     SpeculationStats,
     Verdict,
-    choose,
     verify,
 )
 from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes
+from headlong.speculation.review import Reviewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,7 @@ class Engine(Generic[W]):
         self._scheduler = Scheduler(cache, settings.prefill_rows)
         self._ids = itertools.count()
         self._acceptance = Acceptance()
+        self._reviewer = Reviewer(costs)
         self.costs = costs
         self.totals = SpeculationStats()
 
@@ -217,7 +218,7 @@ class Engine(Generic[W]):
             return caps
         requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
         context = max((len(s.tokens) for s in plan.decode), default=0)
-        return choose(requests, self.costs, context)
+        return self._reviewer.lengths(tuple(s.id for s in plan.decode), requests, context)
 
     def _cap(self, sequence: Sequence) -> int:
         """The longest draft that a sequence may have; once 0, it stays so."""

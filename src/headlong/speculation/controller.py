@@ -8,6 +8,7 @@ all is always among the choices.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from headlong.errors import HeadlongError
@@ -34,8 +35,23 @@ def choose(
     requests: acceptance and cap of each decoding sequence. context: of the pass, in the measure
     that the cost table was taught with. The same inputs give the same lengths.
     """
+    return decide(requests, costs, context).lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Draft lengths of a round; ``probing`` if one of them is only there to learn from."""
+
+    lengths: list[int]
+    probing: bool
+
+
+def decide(
+    requests: Sequence[tuple[Acceptance, int]], costs: CostTable, context: int = 0
+) -> Choice:
+    """The same as `choose`, saying whether the round is a probe."""
     if not requests:
-        return []
+        return Choice([], probing=False)
     for _, cap in requests:
         if not 0 <= cap <= MAX_DRAFT:
             raise HeadlongError(f"a draft length of {cap} was allowed; it is 0 to {MAX_DRAFT}")
@@ -44,7 +60,7 @@ def choose(
     probe = _probe(requests, round_, lengths)
     if probe is not None:
         lengths[probe] += 1
-    return lengths
+    return Choice(lengths, probing=probe is not None)
 
 
 class _Round:
@@ -66,6 +82,8 @@ class _Round:
         tokens are the ones to take. All pairs of both are tried, since a pass may cost the same
         for several row counts and then a step more.
         """
+        if len(self.survivals) == 1:
+            return [self._best_alone()]
         likeliest = sorted(
             (-chance, depth, index)
             for index, survival in enumerate(self.survivals)
@@ -89,6 +107,16 @@ class _Round:
         for index in taken[:best_drafted]:
             lengths[index] += 1
         return lengths
+
+    def _best_alone(self) -> int:
+        """The same for a single sequence, whose drafts are taken in order."""
+        tokens, best_length = 1.0, 0
+        best = self.goodput(tokens, 0, 0)
+        for length, chance in enumerate(self.survivals[0], 1):
+            tokens += chance
+            if self.goodput(tokens, length, length) > best:
+                best, best_length = self.goodput(tokens, length, length), length
+        return best_length
 
     def of(self, lengths: Sequence[int]) -> float:
         """Goodput of these lengths."""

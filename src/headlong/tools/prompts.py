@@ -7,9 +7,14 @@ from typing import Final
 __all__ = ["DEMO_PROMPT", "VERIFY_PROMPTS"]
 
 DEMO_PROMPT: Final = '''\
-def read_lines(path):
-    """Read a text file and return its lines."""
-    with open(path'''
+class Reader:
+    """Read records from a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def read(self):
+'''
 
 VERIFY_PROMPTS: Final = (
     # Code, in which much of the next line is foreseeable.

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from headlong.speculation import Acceptance, CostTable
+from headlong.speculation.review import KEPT_ROUNDS, Reviewer
+
+
+def table(seconds: float) -> CostTable:
+    """Drafting pays: eight rows cost what one costs, and a draft a tenth."""
+    costs = CostTable()
+    for rows in (1, 8):
+        costs.observe_pass(rows, seconds)
+    costs.observe_draft(seconds / 10, (seconds / 10,))
+    return costs
+
+
+def worthless() -> Acceptance:
+    acceptance = Acceptance()
+    for _ in range(200):
+        acceptance.record(1, 0)
+    return acceptance
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0004, KEPT_ROUNDS - 1), (0.04, 0)])
+def test_short_rounds_keep_their_lengths_for_a_while(seconds: float, kept: int) -> None:
+    reviewer = Reviewer(table(seconds))
+    (first,) = reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+    assert first > 1
+    # What is known of the sequence changes; a kept length does not.
+    later = [reviewer.lengths((1,), [(worthless(), 7)], 0)[0] for _ in range(KEPT_ROUNDS)]
+    assert later[:kept] == [first] * kept
+    assert all(length <= 1 for length in later[kept:])
+
+
+def test_kept_lengths_respect_the_caps_of_the_round() -> None:
+    reviewer = Reviewer(table(0.0004))
+    reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+    assert reviewer.lengths((1,), [(Acceptance(), 1)], 0) == [1]
+    assert reviewer.lengths((1,), [(Acceptance(), 0)], 0) == [0]
+
+
+def test_other_sequences_are_chosen_for_at_once() -> None:
+    reviewer = Reviewer(table(0.0004))
+    reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+    assert len(reviewer.lengths((1, 2), [(Acceptance(), 7), (Acceptance(), 3)], 0)) == 2
