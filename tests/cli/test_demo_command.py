@@ -22,7 +22,7 @@ def test_both_texts_and_the_figures(run: Run, model: Path) -> None:
         .generate(
             DEMO_PROMPT,
             SamplingParams(
-                max_tokens=24, temperature=0, repeat_penalty=1.15, seed=1, ignore_eos=True
+                max_tokens=24, temperature=0, repeat_penalty=1.1, seed=1, ignore_eos=True
             ),
         )
         .text

@@ -33,7 +33,7 @@ _TOKENS: Final = 128
 _TEMPERATURE: Final = 0.0
 _PAIRS: Final = 5
 _SEED: Final = 1
-_REPEAT_PENALTY: Final = 1.15
+_REPEAT_PENALTY: Final = 1.1
 
 # Up to this many bytes a model is loaded a second time, without its head, for the plain side.
 _LARGEST_TWICE: Final = 1 << 30

@@ -340,7 +340,7 @@ class Engine(Generic[W]):
             self.totals.spend(
                 draft=spent, verify=verified.pass_seconds, sampling=verified.sampling_seconds
             )
-        if plan.prefill or not plan.decode:
+        if plan.prefill or not plan.decode or not self._reviewer.listening:
             return
         rows = sum(1 + len(d) for d in drafts.tokens)
         context = max(len(s.tokens) for s in plan.decode)

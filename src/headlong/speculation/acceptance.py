@@ -6,9 +6,10 @@ from headlong.sampling import MAX_DRAFT
 
 __all__ = ["Acceptance"]
 
-# First depth, before anybody has drafted: in the middle of what published MTP heads reach (0.5 on
-# prose to 0.9 on code).
-_FIRST_GUESS: Final = 0.6
+# First depth, before anybody has drafted: towards the upper end of what published MTP heads reach
+# (0.5 on prose to 0.9 on code).  Hope is cheap: a few rounds tell better, while a guess too low
+# would keep from drafting at all, and from learning, wherever the gain is small.
+_FIRST_GUESS: Final = 0.75
 # Weight of the prior, in rounds: after 8 rounds of its own a request counts as much.
 _PRIOR_ROUNDS: Final = 8.0
 # Text changes character within some hundred tokens: half of the weight is gone after 64 rounds
@@ -37,16 +38,16 @@ class Acceptance:
 
     def record(self, drafted: int, accepted: int) -> None:
         """Learns from one round: the first `accepted` of `drafted` tokens were right."""
-        for depth in range(MAX_DRAFT):
-            if depth < drafted:
-                self._since[depth] = 0
-                self._last_accepted[depth] = depth < accepted
-            else:
-                self._since[depth] += 1
-            reached = depth < drafted and depth <= accepted
+        for depth in range(drafted):
+            self._since[depth] = 0
+            self._last_accepted[depth] = depth < accepted
+            reached = depth <= accepted
             fade = _FADE if reached else _IDLE_FADE
             self._tries[depth] = self._tries[depth] * fade + reached
             self._hits[depth] = self._hits[depth] * fade + (reached and depth < accepted)
+        self._since[drafted:] = [since + 1 for since in self._since[drafted:]]
+        self._tries[drafted:] = [tries * _IDLE_FADE for tries in self._tries[drafted:]]
+        self._hits[drafted:] = [hits * _IDLE_FADE for hits in self._hits[drafted:]]
 
     def rates(self, n: int) -> list[float]:
         """Conditional rates of depths 1 to n."""
