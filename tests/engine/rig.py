@@ -39,6 +39,9 @@ class GivenCosts(CostTable):
     def observe_draft(self, first: float, chained: SequenceOf[float] = ()) -> None:
         assert min([first, *chained]) > 0
 
+    def observe_overhead(self, seconds: float) -> None:
+        assert seconds > 0
+
     def pass_seconds(self, rows: int, context: int = 0) -> float:
         return 1 + self._row * (rows - 1)
 

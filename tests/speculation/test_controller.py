@@ -189,3 +189,17 @@ def test_nothing_to_choose() -> None:
 def test_a_cap_out_of_range(cap: int) -> None:
     with pytest.raises(HeadlongError, match="0 to 15"):
         choose([(Acceptance(), cap)], CostTable())
+
+
+def test_what_a_round_takes_anyway_speaks_for_drafts() -> None:
+    """Half as many rounds pay what is due per round half as often."""
+    costs = CostTable()
+    for rows in (1, 2, 3):
+        costs.observe_pass(rows, 1.0 * rows)
+    costs.observe_draft(0.1, (0.1,))
+    sure = Acceptance()
+    for _ in range(200):
+        sure.record(2, 2)
+    assert choose([(sure, 2)], costs) == [0]
+    costs.observe_overhead(2.0)
+    assert choose([(sure, 2)], costs) == [2]

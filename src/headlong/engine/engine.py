@@ -191,10 +191,13 @@ class Engine(Generic[W]):
         """Do one round for everything that runs; returns what each sequence gained."""
         if not self.busy:
             return []
+        began = time.perf_counter()
         plan = self._scheduler.plan()
         drafts = self._draft(plan)
         verified = self._verify(plan, drafts)
-        return self._commit(plan, drafts, verified)
+        emissions = self._commit(plan, drafts, verified)
+        self._account(plan, drafts, verified, time.perf_counter() - began)
+        return emissions
 
     def _draft(self, plan: Plan) -> Drafts:
         """Let the drafter guess as many tokens per sequence as should pay."""
@@ -294,7 +297,6 @@ class Engine(Generic[W]):
             self._acceptance.record(len(draft), verdict.accepted)
             kept = next(hidden)[: 1 + verdict.accepted]
             emissions.append(self._advance(sequence, verdict, kept))
-        self._account(plan, drafts, verified)
         return emissions
 
     def _advance(self, sequence: Sequence, verdict: Verdict | None, hidden: FloatArray) -> Emission:
@@ -325,7 +327,7 @@ class Engine(Generic[W]):
             sequence.finish = reason
             self._scheduler.retire(sequence)
 
-    def _account(self, plan: Plan, drafts: Drafts, verified: Verified) -> None:
+    def _account(self, plan: Plan, drafts: Drafts, verified: Verified, seconds: float) -> None:
         """Book the round's seconds; rounds without prompt rows also teach the cost table."""
         spent = drafts.times.total if drafts.times else 0.0
         share = 1.0 / max(1, len(plan.decode))
@@ -345,6 +347,7 @@ class Engine(Generic[W]):
         rows = sum(1 + len(d) for d in drafts.tokens)
         context = max(len(s.tokens) for s in plan.decode)
         self.costs.observe_pass(rows, verified.pass_seconds, context)
+        self.costs.observe_overhead(max(1e-9, seconds - verified.pass_seconds - spent))
         if drafts.times:
             self.costs.observe_draft(drafts.times.first, drafts.times.chained)
 

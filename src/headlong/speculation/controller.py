@@ -2,9 +2,9 @@
 
 With A_j the probability that a sequence's drafts are all accepted up to depth j, a draft of n
 yields E(n) = 1 + A_1 + ... + A_n tokens. A round of several sequences costs one target pass over
-sum(n + 1) rows, T, and drafting to the greatest n, D. The lengths to take maximise
-sum(E) / (T + D): the goodput of Liu et al., "TurboSpec" (2024), with measured costs. No drafts at
-all is always among the choices.
+sum(n + 1) rows, T, drafting to the greatest n, D, and what every round takes beside them, O. The
+lengths to take maximise sum(E) / (T + D + O): the goodput of Liu et al., "TurboSpec" (2024), with
+measured costs. No drafts at all is always among the choices.
 """
 
 from collections.abc import Sequence
@@ -69,8 +69,10 @@ class _Round:
     def __init__(self, survivals: list[list[float]], costs: CostTable, context: int) -> None:
         self.survivals = survivals
         most = sum(len(survival) for survival in survivals)
+        # What a round takes anyway is shared by all its tokens, as the pass is.
         self._passes = [
-            costs.pass_seconds(len(survivals) + drafted, context) for drafted in range(most + 1)
+            costs.pass_seconds(len(survivals) + drafted, context) + costs.round_overhead
+            for drafted in range(most + 1)
         ]
         deepest = max(len(survival) for survival in survivals)
         self._drafting = [costs.draft_seconds(longest) for longest in range(deepest + 1)]

@@ -45,6 +45,7 @@ class CostTable:
         self._passes: dict[int, _Pass] = {}
         self._first_draft = _Series()
         self._draft_step = _Series()
+        self._overhead = _Series()
         self._slope = _ContextSlope()
         self._curve: _Curve | None = None
 
@@ -88,6 +89,16 @@ class CostTable:
         self._first_draft.observe(first)
         for seconds in chained:
             self._draft_step.observe(seconds)
+
+    def observe_overhead(self, seconds: float) -> None:
+        """Learns from what a round took beside its pass and its drafts, such as sampling."""
+        _check_seconds(seconds)
+        self._overhead.observe(seconds)
+
+    @property
+    def round_overhead(self) -> float:
+        """Seconds that every round takes whatever it drafts; 0 before the first is known."""
+        return self._overhead.seconds if self._overhead.samples else 0.0
 
     def pass_seconds(self, rows: int, context: int = 0) -> float:
         """A target pass of `rows` rows (1 or more) at `context` positions."""
