@@ -44,3 +44,13 @@ def test_other_sequences_are_chosen_for_at_once() -> None:
     reviewer = Reviewer(table(0.0004))
     reviewer.lengths((1,), [(Acceptance(), 7)], 0)
     assert len(reviewer.lengths((1, 2), [(Acceptance(), 7), (Acceptance(), 3)], 0)) == 2
+
+
+def test_only_rounds_that_were_chosen_teach_the_cost_table() -> None:
+    reviewer = Reviewer(table(0.0004))
+    assert not reviewer.listening  # nothing was ever chosen: plain, or a fixed length
+    listening = []
+    for _ in range(KEPT_ROUNDS + 1):
+        reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+        listening.append(reviewer.listening)
+    assert listening == [True, *[False] * (KEPT_ROUNDS - 1), True]

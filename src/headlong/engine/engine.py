@@ -328,7 +328,7 @@ class Engine(Generic[W]):
             self._scheduler.retire(sequence)
 
     def _account(self, plan: Plan, drafts: Drafts, verified: Verified, seconds: float) -> None:
-        """Book the round's seconds; rounds without prompt rows also teach the cost table."""
+        """Book the round's seconds; where lengths were chosen they also teach the cost table."""
         spent = drafts.times.total if drafts.times else 0.0
         share = 1.0 / max(1, len(plan.decode))
         drafting = sum(1 for draft in drafts.tokens if draft)

@@ -24,11 +24,8 @@ class Reviewer:
         self._ids: tuple[int, ...] = ()
         self._lengths: list[int] = []
         self._left = 0
-
-    @property
-    def listening(self) -> bool:
-        """Whether this round should teach the cost table: where lengths are kept, one in a few."""
-        return self._left in (0, KEPT_ROUNDS - 1)
+        self.listening = False
+        """Whether this round should teach the cost table: its lengths were chosen, not kept."""
 
     def lengths(
         self, ids: tuple[int, ...], requests: Sequence[tuple[Acceptance, int]], context: int
@@ -36,9 +33,11 @@ class Reviewer:
         """Draft lengths of this round for the sequences ``ids``; see `choose` for the others."""
         if self._left and ids == self._ids:
             self._left -= 1
+            self.listening = False
             return [min(n, cap) for n, (_, cap) in zip(self._lengths, requests, strict=True)]
         choice = decide(requests, self._costs, context)
         short = self._costs.pass_seconds(max(1, len(ids)), context) < SHORT_ROUND
         self._ids, self._lengths = ids, choice.lengths
         self._left = KEPT_ROUNDS - 1 if short and not choice.probing else 0
+        self.listening = True
         return choice.lengths
