@@ -7,7 +7,7 @@ the same engine without, and those of a peer as those of Headlong.
 
     python -m benchmarks.models model.gguf
     python -m benchmarks.models model.gguf --headlong 0 3 auto --llama 0 2 --repeats 5
-    python -m benchmarks.models model.gguf --peer 'ik:mtp 2=/path/to/llama-server -m {model} \\
+    python -m benchmarks.models model.gguf --peer 'ik:n = 2=/path/to/llama-server -m {model} \\
         --port {port} -t {threads} -c {context} --spec-type mtp:n_max=2'
     python -m benchmarks.models --short
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -26,6 +27,8 @@ LLAMA_CPP: Final = "llama.cpp"
 START_SECONDS: Final = 300.0
 """Patience with a server that loads."""
 _STOP_SECONDS: Final = 10.0
+_NAMED: Final = re.compile(r"(?P<name>\s*\S(?:.*?\S)?)=(?P<command>[^\s=].*)", re.DOTALL)
+"""An equals sign with space around it belongs to the name: ``llama.cpp:n = 2=COMMAND``."""
 _LOG_SHOWN: Final = 1500
 
 
@@ -75,10 +78,11 @@ class Command:
     @classmethod
     def parse(cls, text: str) -> Command:
         """Raises `PeerError` for a text that is no such thing."""
-        name, equals, command = text.partition("=")
-        words = tuple(shlex.split(command))
-        if not (name.strip() and equals and words):
+        found = _NAMED.fullmatch(text)
+        words = tuple(shlex.split(found["command"])) if found else ()
+        if not (found and words):
             raise PeerError(f"a peer is given as NAME=COMMAND, not as {text!r}")
+        name = found["name"]
         serves = any("{port}" in word for word in words)
         asks = all(any(mark in w for w in words) for mark in ("{prompt}", "{tokens}"))
         if not serves and not asks:

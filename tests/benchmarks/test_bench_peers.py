@@ -225,3 +225,9 @@ def test_a_file_that_the_wheel_refuses(tmp_path: Path) -> None:
         llama_arm(0).open(Setup(path, 256, 1)),
     ):
         pass
+
+
+def test_a_name_may_hold_an_equals_sign_between_spaces() -> None:
+    command = Command.parse("llama.cpp native:n = 2=server --port {port} --rate=3")
+    assert command.name == "llama.cpp native:n = 2"
+    assert command.words == ("server", "--port", "{port}", "--rate=3")
