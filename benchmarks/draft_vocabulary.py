@@ -110,7 +110,7 @@ def main() -> int:
     except (HeadlongError, OSError) as error:
         parser.error(str(error))
     rows = []
-    print(f"vocabulary of {tokenizer.size} tokens; documents of {DOCUMENT}, {PROMPT} of them prompt")
+    print(f"{tokenizer.size} tokens in the vocabulary; documents of {DOCUMENT}, prompt {PROMPT}")
     print("text          K     tokens   id < K   or met")
     for name, texts in kinds.items():
         ids = encoded(tokenizer, texts)
