@@ -112,12 +112,16 @@ class Command:
         return filled
 
     def arm(self) -> Arm:
-        """Engine and mode are told apart by ``ENGINE:MODE`` in the name."""
+        """Engine and mode are told apart by ``ENGINE:MODE`` in the name.
+
+        A mode called ``plain`` or ``n = 2`` is taken at its word: the others of the same engine
+        are compared with its plain one.
+        """
         engine, _, mode = self.name.partition(":")
         opened = self._serve if self.serves else self._print
         # Where the program lies says nothing to a reader on another machine.
         flags = shlex.join((Path(self.words[0]).name, *self.words[1:]))
-        return Arm(engine, mode or "as given", None, "", flags, opened)
+        return Arm(engine, mode or "as given", _draft_of(mode), "", flags, opened)
 
     @contextmanager
     def _serve(self, setup: Setup) -> Iterator[Session]:
@@ -137,6 +141,11 @@ class Command:
     @contextmanager
     def _print(self, setup: Setup) -> Iterator[Session]:
         yield _Printing(self, setup)
+
+
+def _draft_of(mode: str) -> int | None:
+    found = re.fullmatch(r"n ?= ?(\d{1,2})", mode)
+    return PLAIN if mode == "plain" else int(found[1]) if found else None
 
 
 class _Printing:

@@ -231,3 +231,10 @@ def test_a_name_may_hold_an_equals_sign_between_spaces() -> None:
     command = Command.parse("llama.cpp native:n = 2=server --port {port} --rate=3")
     assert command.name == "llama.cpp native:n = 2"
     assert command.words == ("server", "--port", "{port}", "--rate=3")
+
+
+@pytest.mark.parametrize(
+    ("mode", "draft"), [(":plain", 0), (":n = 2", 2), (":n=15", 15), (":mtp 2", None), ("", None)]
+)
+def test_a_mode_may_say_how_much_it_drafts(mode: str, draft: int | None) -> None:
+    assert Command.parse(f"x{mode}=server {{port}}").arm().draft == draft
