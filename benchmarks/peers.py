@@ -144,7 +144,7 @@ class Command:
 
 
 def _draft_of(mode: str) -> int | None:
-    found = re.fullmatch(r"n ?= ?(\d{1,2})", mode)
+    found = re.fullmatch(r"n = (\d{1,2})", mode)
     return PLAIN if mode == "plain" else int(found[1]) if found else None
 
 

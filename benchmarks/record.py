@@ -14,7 +14,7 @@ from benchmarks.session import PLAIN, Answer
 from headlong.tools.samples import Samples
 
 SCHEMA = 1
-FOLDER = Path(__file__).with_name("results")
+FOLDER = Path(__file__).parent / "results" / "models"
 HEADLONG = "headlong"
 
 

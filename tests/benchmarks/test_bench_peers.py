@@ -234,7 +234,7 @@ def test_a_name_may_hold_an_equals_sign_between_spaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "draft"), [(":plain", 0), (":n = 2", 2), (":n=15", 15), (":mtp 2", None), ("", None)]
+    ("mode", "draft"), [(":plain", 0), (":n = 2", 2), (":n = 15", 15), (":mtp 2", None), ("", None)]
 )
 def test_a_mode_may_say_how_much_it_drafts(mode: str, draft: int | None) -> None:
     assert Command.parse(f"x{mode}=server {{port}}").arm().draft == draft
