@@ -39,14 +39,20 @@ class GivenCosts(CostTable):
     def observe_draft(self, first: float, chained: SequenceOf[float] = ()) -> None:
         assert min([first, *chained]) > 0
 
+    def observe_sampling(self, rows: int, seconds: float) -> None:
+        assert seconds > 0
+
     def observe_overhead(self, seconds: float) -> None:
         assert seconds > 0
 
     def pass_seconds(self, rows: int, context: int = 0) -> float:
         return 1 + self._row * (rows - 1)
 
-    def draft_seconds(self, n: int) -> float:
-        return self._draft * n
+    def first_draft_seconds(self, context: int = 0) -> float:
+        return self._draft
+
+    def draft_step_seconds(self, context: int = 0) -> float:
+        return self._draft
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ from headlong.engine.load import load_model
 from headlong.ops.batch import Batch, Segment
 from headlong.ops.protocol import Ops, W
 from headlong.progress import Silent
-from headlong.sampling import SamplingParams
+from headlong.sampling import SamplingParams, TokenSubset
 from headlong.speculation import CostTable, Fixed
-from headlong.speculation.drafter import DraftRequest, DraftTrack
+from headlong.speculation.drafter import DraftRequest, DraftTrack, Guess
 from headlong.speculation.mtp import MTPDrafter
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -68,10 +68,11 @@ class Ours(Generic[W]):
         drafter.observe(track, tokens, lease, hidden)
         rows: list[Floats] = []
 
-        def best(logits: Floats, depth: int) -> int:
+        def best(logits: Floats, depth: int, subset: TokenSubset | None) -> Guess:
             assert depth == len(rows)
+            assert subset is None
             rows.append(logits.copy())
-            return int(logits.argmax())
+            return Guess(int(logits.argmax()), 1.0)
 
         drafter.draft([DraftRequest(track, tokens, lease, count, best)])
         return rows

@@ -3,9 +3,12 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from headlong.sampling import MAX_DRAFT
 from headlong.speculation import Acceptance, CostTable, choose
+from headlong.speculation.drafter import Guess
+from headlong.speculation.stopping import Allowance, Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,48 @@ def best_fixed(machine: Machine, rate: float, n_max: int = MAX_DRAFT) -> tuple[i
     return n, speed[n]
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the head guesses next: its own probability for it, and the true chance."""
+
+    probability: float
+    chance: float
+
+
+class Text(Protocol):
+    """What the head meets."""
+
+    def guess(self, rng: random.Random) -> Draft:
+        """The next guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Even:
+    """Every draft has the same chance; what the head says about it means nothing."""
+
+    rate: float
+
+    def guess(self, rng: random.Random) -> Draft:
+        return Draft(rng.random(), self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Easy guesses and doubtful ones.  The head can tell them apart, but is too sure of both."""
+
+    easy: float = 0.97
+    doubtful: float = 0.1
+    share: float = 0.75  # of easy ones
+
+    def guess(self, rng: random.Random) -> Draft:
+        chance = self.easy if rng.random() < self.share else self.doubtful
+        return Draft(min(1.0, chance**0.5 + rng.uniform(-0.03, 0.03)), chance)
+
+    @property
+    def rate(self) -> float:
+        return self.share * self.easy + (1 - self.share) * self.doubtful
+
+
 class Simulation:
     """One engine: noisy clocks (5 %, and each fiftieth sample three times as long), its drafts."""
 
@@ -64,6 +109,7 @@ class Simulation:
         self.engine = Acceptance()
         self.requests = [Acceptance(prior=self.engine) for _ in range(sequences)]
         self.rounds = 0
+        self.tokens = self.passes = 0.0
         if warm:
             for _ in range(4):
                 for rows in (1, 2, 4, 8):
@@ -78,30 +124,49 @@ class Simulation:
         first = self.timed(self.machine.first_draft)
         self.costs.observe_draft(first, [self.timed(self.machine.draft_step) for _ in range(n - 1)])
 
-    def round(self, rates: Sequence[float], cap: int = MAX_DRAFT) -> list[int]:
-        """One round; rates are each sequence's true chance of every draft. The lengths chosen."""
-        lengths = choose([(request, cap) for request in self.requests], self.costs, self.rounds)
-        for request, rate, n in zip(self.requests, rates, lengths, strict=True):
-            accepted = 0
-            while accepted < n and self.random.random() < rate:
+    def round(self, texts: Sequence[Text], cap: int = MAX_DRAFT) -> list[int]:
+        """One round; a text for each sequence.  The lengths that were planned."""
+        requests = [(request, cap) for request in self.requests]
+        choice = choose(requests, self.costs, self.rounds)
+        drafts = [
+            self.draft(allowance, request, text)
+            for allowance, request, text in zip(
+                choice.allowances, self.requests, texts, strict=True
+            )
+        ]
+        for request, draft in zip(self.requests, drafts, strict=True):
+            accepted, chance = 0, 1.0
+            self.tokens += 1
+            for one in draft:
+                chance *= one.chance  # expected tokens are counted, not drawn ones
+                self.tokens += chance
+            while accepted < len(draft) and self.random.random() < draft[accepted].chance:
                 accepted += 1
-            request.record(n, accepted)
-            self.engine.record(n, accepted)
+            sure = [one.probability for one in draft]
+            request.record(len(draft), accepted, sure)
+            self.engine.record(len(draft), accepted, sure)
+        lengths = [len(draft) for draft in drafts]
         rows = sum(lengths) + len(lengths)
         self.costs.observe_pass(rows, self.timed(self.machine.pass_cost(rows)), self.rounds)
         if any(lengths):
             self.observe_draft(max(lengths))
+        self.passes += self.machine.round_cost(lengths)
         self.rounds += 1
-        return lengths
+        return choice.lengths
 
-    def speed(self, rate: float, rounds: int) -> float:
-        """Mean tokens per plain pass over rounds in which all sequences have this rate.
+    def draft(self, allowance: Allowance, request: Acceptance, text: Text) -> list[Draft]:
+        """As a drafter would."""
+        course, draft = Course(allowance, request.calibration), []
+        while len(draft) < allowance.limit:
+            draft.append(text.guess(self.random))
+            if len(draft) < allowance.limit and not course(Guess(0, draft[-1].probability)):
+                break
+        return draft
 
-        Expected tokens are counted, not drawn ones: learning is from draws, the verdict is not.
-        """
-        tokens = passes = 0.0
+    def speed(self, text: Text | float, rounds: int) -> float:
+        """Mean tokens per plain pass over rounds in which all sequences have this text, or rate."""
+        text = Even(text) if isinstance(text, float) else text
+        self.tokens = self.passes = 0.0
         for _ in range(rounds):
-            lengths = self.round([rate] * len(self.requests))
-            tokens += sum(expected_tokens(rate, n) for n in lengths)
-            passes += self.machine.round_cost(lengths)
-        return tokens / passes
+            self.round([text] * len(self.requests))
+        return self.tokens / self.passes

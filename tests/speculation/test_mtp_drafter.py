@@ -15,7 +15,7 @@ from headlong.ops.batch import PAGE
 from headlong.ops.cpu import CpuOps, CpuWeight
 from headlong.progress import Silent
 from headlong.sampling import TokenSubset
-from headlong.speculation.drafter import DraftRequest, DraftTrack
+from headlong.speculation.drafter import DraftRequest, DraftTrack, Guess
 from headlong.speculation.mtp import WAITING_ROWS, MTPDrafter
 from tiny import TinySpec, write_tiny
 
@@ -64,7 +64,7 @@ class Run:
         assert self.track.start + len(self.track.rows) == self.rows
         assert 1 <= len(self.track.rows) <= WAITING_ROWS
 
-    def draft(self, length: int) -> list[int]:
+    def draft(self, length: int) -> list[Guess]:
         self.logits.clear()
         tokens = text()[0][: self.rows + 1]
         request = DraftRequest(self.track, tokens, self.lease, length, self._guess)
@@ -74,10 +74,10 @@ class Run:
         assert (self.track.start, self.track.rows) == (self.rows, [])
         return drafts
 
-    def _guess(self, logits: Floats, depth: int, subset: TokenSubset | None) -> int:
+    def _guess(self, logits: Floats, depth: int, subset: TokenSubset | None) -> Guess:
         assert depth == len(self.logits)
         self.logits.append(logits.copy())
-        return (17 * depth + self.rows) % 280
+        return Guess((17 * depth + self.rows) % 280, 0.5)
 
     def known(self) -> list[bytes]:
         layer = self.cache.mtp_kv
@@ -120,7 +120,7 @@ def test_sequences_drafted_together_draft_as_alone() -> None:
     """Of different lengths, with different numbers of rows that wait."""
     tokens, hidden = text()
     shapes = [(5, 1), (70, 4), (130, 2)]
-    alone: list[tuple[list[int], list[bytes]]] = []
+    alone: list[tuple[list[Guess], list[bytes]]] = []
     for rows, length in shapes:
         run = Run()
         run.observe(rows)
@@ -143,12 +143,43 @@ def test_sequences_drafted_together_draft_as_alone() -> None:
             subset: TokenSubset | None,
             index: int = index,
             rows: int = rows,
-        ) -> int:
+        ) -> Guess:
             seen[index].append(logits.tobytes())
-            return (17 * depth + rows) % 280
+            return Guess((17 * depth + rows) % 280, 0.5)
 
         requests.append(DraftRequest(track, tokens[: rows + 1], lease, length, guess))
     drafts, times = drafter.draft(requests)
     assert list(zip(drafts, seen, strict=True)) == alone
     assert len(times.chained) == 3
     assert times.total >= times.first > 0
+
+
+def test_a_draft_ends_where_it_does_not_go_on() -> None:
+    """Each request decides for itself, knowing its guesses so far; others draft what they would."""
+    tokens, hidden = text()
+    full = Run()
+    full.observe(9)
+    expected = full.draft(4)
+    head = model().head
+    assert head is not None
+    cache = Cache(model().config, context=256, sequences=3, kv_type="f16", max_draft=0, mtp=True)
+    assert cache.mtp_kv is not None
+    drafter = MTPDrafter(head, cache.mtp_kv)
+    asked: list[list[Guess]] = [[], [], []]
+    requests = []
+    for index, stop in enumerate((1, 4, 2)):
+        track, lease = DraftTrack(), cache.lease()
+        drafter.observe(track, tokens[:10], lease, hidden[:9])
+
+        def goes_on(guess: Guess, index: int = index, stop: int = stop) -> bool:
+            asked[index].append(guess)
+            return len(asked[index]) < stop
+
+        def guess(logits: Floats, depth: int, subset: TokenSubset | None) -> Guess:
+            return Guess((17 * depth + 9) % 280, 0.5)
+
+        requests.append(DraftRequest(track, tokens[:10], lease, 4, guess, goes_on))
+    drafts, times = drafter.draft(requests)
+    assert drafts == [expected[:1], expected, expected[:2]]
+    assert asked == [expected[:1], expected[:3], expected[:2]]  # after the last nothing is asked
+    assert len(times.chained) == 3

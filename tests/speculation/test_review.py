@@ -22,28 +22,36 @@ def worthless() -> Acceptance:
     return acceptance
 
 
+def reviewed(reviewer: Reviewer, requests: list[tuple[Acceptance, int]]) -> list[int]:
+    """Planned lengths; limits are never below them."""
+    allowances = reviewer.review((1,), requests, 0)
+    assert all(a.planned <= a.limit for a in allowances)
+    assert all(a.limit <= cap for a, (_, cap) in zip(allowances, requests, strict=True))
+    return [allowance.planned for allowance in allowances]
+
+
 @pytest.mark.parametrize(("seconds", "kept"), [(0.0004, KEPT_ROUNDS - 1), (0.04, 0)])
 def test_short_rounds_keep_their_lengths_for_a_while(seconds: float, kept: int) -> None:
     reviewer = Reviewer(table(seconds))
-    (first,) = reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+    (first,) = reviewed(reviewer, [(Acceptance(), 7)])
     assert first > 1
     # What is known of the sequence changes; a kept length does not.
-    later = [reviewer.lengths((1,), [(worthless(), 7)], 0)[0] for _ in range(KEPT_ROUNDS)]
+    later = [reviewed(reviewer, [(worthless(), 7)])[0] for _ in range(KEPT_ROUNDS)]
     assert later[:kept] == [first] * kept
     assert all(length <= 1 for length in later[kept:])
 
 
 def test_kept_lengths_respect_the_caps_of_the_round() -> None:
     reviewer = Reviewer(table(0.0004))
-    reviewer.lengths((1,), [(Acceptance(), 7)], 0)
-    assert reviewer.lengths((1,), [(Acceptance(), 1)], 0) == [1]
-    assert reviewer.lengths((1,), [(Acceptance(), 0)], 0) == [0]
+    reviewed(reviewer, [(Acceptance(), 7)])
+    assert reviewed(reviewer, [(Acceptance(), 1)]) == [1]
+    assert reviewed(reviewer, [(Acceptance(), 0)]) == [0]
 
 
 def test_other_sequences_are_chosen_for_at_once() -> None:
     reviewer = Reviewer(table(0.0004))
-    reviewer.lengths((1,), [(Acceptance(), 7)], 0)
-    assert len(reviewer.lengths((1, 2), [(Acceptance(), 7), (Acceptance(), 3)], 0)) == 2
+    reviewed(reviewer, [(Acceptance(), 7)])
+    assert len(reviewer.review((1, 2), [(Acceptance(), 7), (Acceptance(), 3)], 0)) == 2
 
 
 def test_only_rounds_that_were_chosen_teach_the_cost_table() -> None:
@@ -51,6 +59,6 @@ def test_only_rounds_that_were_chosen_teach_the_cost_table() -> None:
     assert not reviewer.listening  # nothing was ever chosen: plain, or a fixed length
     listening = []
     for _ in range(KEPT_ROUNDS + 1):
-        reviewer.lengths((1,), [(Acceptance(), 7)], 0)
+        reviewed(reviewer, [(Acceptance(), 7)])
         listening.append(reviewer.listening)
     assert listening == [True, *[False] * (KEPT_ROUNDS - 1), True]

@@ -250,7 +250,7 @@ def test_rounds_draft_what_decoding_would(model: Path) -> None:
 
     def noted(self: MTPDrafter[CpuWeight], requests: list[object]) -> object:
         guesses, times = draft(self, requests)  # type: ignore[arg-type]
-        drafted.extend(guesses)
+        drafted.extend([guess.token for guess in own] for own in guesses)
         return guesses, times
 
     tuned = TunedModel(loaded, 512)

@@ -25,6 +25,7 @@ from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
 from headlong.sampling import Sampler, SamplingParams, TokenSubset
+from headlong.sampling.confidence import probability
 from headlong.speculation import (
     Acceptance,
     CostTable,
@@ -34,8 +35,9 @@ from headlong.speculation import (
     Verdict,
     verify,
 )
-from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes
+from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
 from headlong.speculation.review import Reviewer
+from headlong.speculation.stopping import Allowance, Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,10 @@ class Emission:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Draft tokens of every decoding sequence of a plan, in its order."""
+    """Draft tokens of every decoding sequence of a plan, in its order, and their probabilities."""
 
     tokens: tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
     times: DraftTimes | None
 
 
@@ -201,49 +204,62 @@ class Engine(Generic[W]):
 
     def _draft(self, plan: Plan) -> Drafts:
         """Let the drafter guess as many tokens per sequence as should pay."""
-        lengths = self._lengths(plan)
-        if self._drafter is None or not any(lengths):
-            return Drafts(tuple(() for _ in plan.decode), None)
-        wanted = [(s, n) for s, n in zip(plan.decode, lengths, strict=True) if n]
+        allowances = self._allowances(plan)
+        wanted = [(s, a) for s, a in zip(plan.decode, allowances, strict=True) if a.limit]
+        if self._drafter is None or not wanted:
+            nothing: tuple[tuple[()], ...] = ((),) * len(plan.decode)
+            return Drafts(nothing, nothing, None)
         marks = [len(s.history) for s, _ in wanted]
-        guesses, times = self._drafter.draft([self._request(s, n) for s, n in wanted])
+        made, times = self._drafter.draft([self._request(s, a) for s, a in wanted])
         for (sequence, _), mark in zip(wanted, marks, strict=True):
             sequence.history.truncate(mark)
-        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, guesses, strict=True)}
-        return Drafts(tuple(by_id.get(s.id, ()) for s in plan.decode), times)
+        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, made, strict=True)}
+        guesses = [by_id.get(s.id, ()) for s in plan.decode]
+        return Drafts(
+            tuple(tuple(guess.token for guess in own) for own in guesses),
+            tuple(tuple(guess.probability for guess in own) for own in guesses),
+            times,
+        )
 
-    def _lengths(self, plan: Plan) -> list[int]:
-        if self._drafter is None:
-            return [0] * len(plan.decode)
+    def _allowances(self, plan: Plan) -> tuple[Allowance, ...]:
         setting = self._settings.draft_length
+        if self._drafter is None or not plan.decode:
+            return (Allowance(0, 0),) * len(plan.decode)
         caps = [self._cap(s) for s in plan.decode]
         if isinstance(setting, Fixed):
-            return caps
+            return tuple(Allowance(cap, cap, cap) for cap in caps)
         requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
-        context = max((len(s.tokens) for s in plan.decode), default=0)
-        return self._reviewer.lengths(tuple(s.id for s in plan.decode), requests, context)
+        context = max(len(s.tokens) for s in plan.decode)
+        return self._reviewer.review(tuple(s.id for s in plan.decode), requests, context)
 
     def _cap(self, sequence: Sequence) -> int:
         """The longest draft that a sequence may have; once 0, it stays so."""
         return self._settings.draft_length.cap(sequence.params.draft_n_max, sequence.room)
 
-    def _up_to_end(self, guesses: SequenceOf[int]) -> tuple[int, ...]:
+    def _up_to_end(self, guesses: SequenceOf[Guess]) -> tuple[Guess, ...]:
         """A draft without what it says after the end of the text."""
-        ends = (i for i, token in enumerate(guesses, 1) if token in self._roles.eog)
+        ends = (i for i, guess in enumerate(guesses, 1) if guess.token in self._roles.eog)
         return tuple(guesses[: next(ends, None)])
 
-    def _request(self, sequence: Sequence, length: int) -> DraftRequest:
-        def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> int:
+    def _request(self, sequence: Sequence, allowance: Allowance) -> DraftRequest:
+        def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
             position = len(sequence.tokens) + depth
             try:
                 token = sequence.sampler.sample(logits, sequence.history, position, subset)
             except HeadlongError:  # NaN, or every column banned; that may cost time, never the text
-                token = 0
+                sequence.history.append(0)
+                return Guess(0, 0.0)
             sequence.history.append(token)
-            return token
+            column = token if subset is None else int(np.searchsorted(subset.ids, token))
+            return Guess(token, probability(logits, column))
 
         assert sequence.lease is not None
-        return DraftRequest(sequence.track, sequence.tokens, sequence.lease, length, guess)
+        goes_on: GoesOn = always
+        if allowance.forced < allowance.limit:
+            goes_on = Course(allowance, sequence.acceptance.calibration)
+        return DraftRequest(
+            sequence.track, sequence.tokens, sequence.lease, allowance.limit, guess, goes_on
+        )
 
     def _verify(self, plan: Plan, drafts: Drafts) -> Verified:
         """One pass of the trunk over all rows, then the sampler on the rows that predict."""
@@ -286,15 +302,16 @@ class Engine(Generic[W]):
             sequence.computed += rows
             sequence.fold = 0
             emissions.append(self._advance(sequence, next(verdicts), next(hidden)))
-        for sequence, draft in zip(plan.decode, drafts.tokens, strict=True):
+        pairs = zip(plan.decode, drafts.probabilities, strict=True)
+        for sequence, sure in pairs:
             verdict = next(verdicts)
             assert verdict is not None
             sequence.computed += 1 + verdict.accepted
             sequence.fold = verdict.accepted
-            sequence.stats.record(len(draft), verdict.accepted)
-            self.totals.record(len(draft), verdict.accepted)
-            sequence.acceptance.record(len(draft), verdict.accepted)
-            self._acceptance.record(len(draft), verdict.accepted)
+            for counts in (sequence.stats, self.totals):
+                counts.record(len(sure), verdict.accepted)
+            for learner in (sequence.acceptance, self._acceptance):
+                learner.record(len(sure), verdict.accepted, sure)
             kept = next(hidden)[: 1 + verdict.accepted]
             emissions.append(self._advance(sequence, verdict, kept))
         return emissions
@@ -347,7 +364,9 @@ class Engine(Generic[W]):
         rows = sum(1 + len(d) for d in drafts.tokens)
         context = max(len(s.tokens) for s in plan.decode)
         self.costs.observe_pass(rows, verified.pass_seconds, context)
-        self.costs.observe_overhead(max(1e-9, seconds - verified.pass_seconds - spent))
+        self.costs.observe_sampling(rows, max(1e-9, verified.sampling_seconds))
+        beside = seconds - verified.pass_seconds - verified.sampling_seconds - spent
+        self.costs.observe_overhead(max(1e-9, beside - self._reviewer.seconds))
         if drafts.times:
             self.costs.observe_draft(drafts.times.first, drafts.times.chained)
 

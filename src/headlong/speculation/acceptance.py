@@ -1,8 +1,10 @@
 """How likely the next draft is to be accepted, depth by depth, learned from rounds."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from headlong.sampling import MAX_DRAFT
+from headlong.speculation.calibration import Calibration
 
 __all__ = ["Acceptance"]
 
@@ -10,58 +12,86 @@ __all__ = ["Acceptance"]
 # (0.5 on prose to 0.9 on code).  Hope is cheap: a few rounds tell better, while a guess too low
 # would keep from drafting at all, and from learning, wherever the gain is small.
 _FIRST_GUESS: Final = 0.75
-# Weight of the prior, in rounds: after 8 rounds of its own a request counts as much.
-_PRIOR_ROUNDS: Final = 8.0
+# Its weight, in rounds: little, for a head that is no good should be found out within twenty.
+_FIRST_ROUNDS: Final = 3.0
+# Weight of the engine's rate for a request, and of a depth's for the next, in rounds: acceptance
+# differs between texts by some 0.15, as much as it would by chance within so many rounds.
+_PRIOR_ROUNDS: Final = 7.0
 # Text changes character within some hundred tokens: half of the weight is gone after 64 rounds
 # that say something about a depth, and after 512 that do not.
 _FADE: Final = 0.5 ** (1 / 64)
 _IDLE_FADE: Final = 0.5 ** (1 / 512)
+# Nothing is certain.
+_LEAST, _MOST = 0.002, 0.998
 
 
 class Acceptance:
     """Estimated acceptance of one request, or without a prior of a whole engine.
 
     The conditional rate of a depth is its probability of being accepted given that all before it
-    were. It is the mean of a Beta distribution: a prior of 8 rounds and the request's own rounds,
-    older ones fading. The prior is the engine's rate at the depth, averaged with the request's
-    own rate one depth before; without an engine it is that rate alone.
+    were. It is the mean of a Beta distribution: a prior of some rounds and the request's own
+    rounds, older ones fading. The prior is the engine's rate at the depth, averaged with the
+    request's own rate one depth before; without an engine it is that rate alone.
+
+    A rate is that of an average guess. Where drafts end at doubtful guesses, deeper depths are
+    only seen after sure ones; `calibration` says how sure, and what that explains is taken out.
     """
 
-    __slots__ = ("_hits", "_last_accepted", "_prior", "_since", "_tries")
+    __slots__ = ("_hits", "_last", "_last_accepted", "_prior", "_rounds", "_tries", "calibration")
 
     def __init__(self, prior: "Acceptance | None" = None) -> None:
         self._prior = prior
+        self.calibration: Calibration = Calibration(None if prior is None else prior.calibration)
         self._tries = [0.0] * MAX_DRAFT
         self._hits = [0.0] * MAX_DRAFT
-        self._since = [0] * MAX_DRAFT
+        self._rounds = 0
+        self._last = [0] * MAX_DRAFT  # round in which a draft last had this depth
         self._last_accepted = [False] * MAX_DRAFT
 
-    def record(self, drafted: int, accepted: int) -> None:
-        """Learns from one round: the first `accepted` of `drafted` tokens were right."""
+    def record(self, drafted: int, accepted: int, probabilities: Sequence[float] = ()) -> None:
+        """Learns from one round: the first `accepted` of `drafted` tokens were right.
+
+        probabilities: what the drafter gave each of them, if it is known.
+        """
+        self._rounds += 1
+        if not drafted:
+            return
+        reached = min(drafted, accepted + 1)
+        rates = self.rates(reached) if probabilities else []
         for depth in range(drafted):
-            self._since[depth] = 0
+            idle = self._rounds - self._last[depth] - 1
+            self._last[depth] = self._rounds
             self._last_accepted[depth] = depth < accepted
-            reached = depth <= accepted
-            fade = _FADE if reached else _IDLE_FADE
-            self._tries[depth] = self._tries[depth] * fade + reached
-            self._hits[depth] = self._hits[depth] * fade + (reached and depth < accepted)
-        self._since[drafted:] = [since + 1 for since in self._since[drafted:]]
-        self._tries[drafted:] = [tries * _IDLE_FADE for tries in self._tries[drafted:]]
-        self._hits[drafted:] = [hits * _IDLE_FADE for hits in self._hits[drafted:]]
+            fade = _IDLE_FADE**idle if idle else 1.0
+            if depth >= reached:
+                self._tries[depth] *= fade * _IDLE_FADE
+                self._hits[depth] *= fade * _IDLE_FADE
+                continue
+            hit = float(depth < accepted)
+            if rates:
+                rate, probability = rates[depth], probabilities[depth]
+                surprise = hit - self.calibration.rate(rate, probability)
+                self.calibration.record(probability, rate, depth < accepted)
+                hit = rate + surprise
+            self._tries[depth] = self._tries[depth] * fade * _FADE + 1
+            self._hits[depth] = self._hits[depth] * fade * _FADE + hit
 
     def rates(self, n: int) -> list[float]:
         """Conditional rates of depths 1 to n."""
         shared = self._prior.rates(n) if self._prior is not None else None
         rates: list[float] = []
-        before = _FIRST_GUESS if shared is None else None
+        before, weight = None, _PRIOR_ROUNDS
+        if shared is None:
+            before, weight = _FIRST_GUESS, _FIRST_ROUNDS
         for depth in range(n):
             expected = before if shared is None else shared[depth]
             assert expected is not None
             if shared is not None and before is not None:
                 expected = (expected + before) / 2
-            before = (self._hits[depth] + _PRIOR_ROUNDS * expected) / (
-                self._tries[depth] + _PRIOR_ROUNDS
-            )
+            fade = _IDLE_FADE ** (self._rounds - self._last[depth])
+            tries, hits = self._tries[depth] * fade, self._hits[depth] * fade
+            before = min(max((hits + weight * expected) / (tries + weight), _LEAST), _MOST)
+            weight = _PRIOR_ROUNDS
             rates.append(before)
         return rates
 
@@ -80,7 +110,7 @@ class Acceptance:
 
     def rounds_since(self, depth: int) -> int:
         """Rounds since a draft last had this depth (1 is the first), or since the start."""
-        return self._since[depth - 1]
+        return self._rounds - self._last[depth - 1]
 
     def last_accepted(self, depth: int) -> bool:
         """Whether the latest draft of this depth was right up to it; False if there was none."""

@@ -4,19 +4,23 @@ With A_j the probability that a sequence's drafts are all accepted up to depth j
 yields E(n) = 1 + A_1 + ... + A_n tokens. A round of several sequences costs one target pass over
 sum(n + 1) rows, T, drafting to the greatest n, D, and what every round takes beside them, O. The
 lengths to take maximise sum(E) / (T + D + O): the goodput of Liu et al., "TurboSpec" (2024), with
-measured costs. No drafts at all is always among the choices.
+measured costs. No drafts at all is always among the choices. While a draft is being made, the
+drafter's own probabilities may end it earlier or take it further (stopping.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 from typing import Final
 
 from headlong.errors import HeadlongError
 from headlong.sampling import MAX_DRAFT
 from headlong.speculation.acceptance import Acceptance
 from headlong.speculation.costs import CostTable
+from headlong.speculation.stopping import Allowance, thresholds
 
-__all__ = ["choose"]
+__all__ = ["Choice", "choose"]
 
 # Depths behind the chosen length are never seen, so their estimates would never recover. A round
 # in a while goes one deeper: at most every 64 rounds, and so seldom that it costs 1 % at most.
@@ -25,57 +29,63 @@ _PROBE_SHARE: Final = 0.01
 # Where even drafts that are always right would not pay, only the costs could prove wrong: then
 # four times as seldom.
 _HOPELESS: Final = 4
-
-
-def choose(
-    requests: Sequence[tuple[Acceptance, int]], costs: CostTable, context: int = 0
-) -> list[int]:
-    """Draft lengths of this round, one for each request, from 0 to its cap.
-
-    requests: acceptance and cap of each decoding sequence. context: of the pass, in the measure
-    that the cost table was taught with. The same inputs give the same lengths.
-    """
-    return decide(requests, costs, context).lengths
+# Sure guesses may take a draft to so many times its planned length, and one further.
+_STRETCH: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Draft lengths of a round; ``probing`` if one of them is only there to learn from."""
+    """What each request may draft; ``probing`` if a draft is longer than pays, to learn."""
 
-    lengths: list[int]
+    allowances: tuple[Allowance, ...]
     probing: bool
 
+    @property
+    def lengths(self) -> list[int]:
+        """Planned draft lengths."""
+        return [allowance.planned for allowance in self.allowances]
 
-def decide(
+
+def choose(
     requests: Sequence[tuple[Acceptance, int]], costs: CostTable, context: int = 0
 ) -> Choice:
-    """The same as `choose`, saying whether the round is a probe."""
+    """Draft lengths of this round, one for each request, from 0 to its cap.
+
+    requests: acceptance and cap of each decoding sequence. context: of the pass, in the measure
+    that the cost table was taught with. The same inputs give the same choice.
+    """
     if not requests:
-        return Choice([], probing=False)
+        return Choice((), probing=False)
     for _, cap in requests:
         if not 0 <= cap <= MAX_DRAFT:
             raise HeadlongError(f"a draft length of {cap} was allowed; it is 0 to {MAX_DRAFT}")
-    round_ = _Round([a.survival(cap) for a, cap in requests], costs, context)
+    round_ = _Round([a.rates(cap) for a, cap in requests], costs, context)
     lengths = round_.best()
     probe = _probe(requests, round_, lengths)
     if probe is not None:
         lengths[probe] += 1
-    return Choice(lengths, probing=probe is not None)
+    allowances = [
+        round_.allowance(lengths, index, forced=lengths[index] if index == probe else 0)
+        for index in range(len(requests))
+    ]
+    return Choice(tuple(allowances), probing=probe is not None)
 
 
 class _Round:
     """Expected tokens per second of a round, by draft lengths."""
 
-    def __init__(self, survivals: list[list[float]], costs: CostTable, context: int) -> None:
-        self.survivals = survivals
-        most = sum(len(survival) for survival in survivals)
+    def __init__(self, rates: list[list[float]], costs: CostTable, context: int) -> None:
+        self.rates = rates
+        self.survivals = [list(accumulate(own, mul)) for own in rates]
+        most = sum(map(len, rates))
         # What a round takes anyway is shared by all its tokens, as the pass is.
+        overhead = costs.round_overhead
         self._passes = [
-            costs.pass_seconds(len(survivals) + drafted, context) + costs.round_overhead
-            for drafted in range(most + 1)
+            seconds + overhead for seconds in costs.passes(len(rates), most + 1, context)
         ]
-        deepest = max(len(survival) for survival in survivals)
-        self._drafting = [costs.draft_seconds(longest) for longest in range(deepest + 1)]
+        first, step = costs.first_draft_seconds(context), costs.draft_step_seconds(context)
+        deepest = max(map(len, rates))
+        self._drafting = [0.0, *(first + step * more for more in range(deepest))]
 
     def best(self) -> list[int]:
         """The lengths of greatest goodput; of equals, the shortest drafts.
@@ -119,6 +129,23 @@ class _Round:
             if self.goodput(tokens, length, length) > best:
                 best, best_length = self.goodput(tokens, length, length), length
         return best_length
+
+    def allowance(self, lengths: Sequence[int], index: int, forced: int) -> Allowance:
+        """What one request may draft beside the others' planned lengths."""
+        planned = lengths[index]
+        limit = min(len(self.rates[index]), _STRETCH * planned + 1) if planned else 0
+        rates = self.rates[index][:limit]
+        if limit < 2:
+            return Allowance(planned, limit, forced, rates)
+        worth = self.of(lengths)
+        others = sum(lengths) - planned
+        prices = []
+        for depth in range(limit):
+            rows = others + depth
+            sharing = max(1, sum(length > depth for length in lengths))
+            seconds = (self._drafting[depth + 1] - self._drafting[depth]) / sharing
+            prices.append(worth * (seconds + self._passes[rows + 1] - self._passes[rows]))
+        return Allowance(planned, limit, forced, rates, thresholds(rates, prices))
 
     def of(self, lengths: Sequence[int]) -> float:
         """Goodput of these lengths."""

@@ -45,6 +45,7 @@ class CostTable:
         self._passes: dict[int, _Pass] = {}
         self._first_draft = _Series()
         self._draft_step = _Series()
+        self._sampling = _Series()
         self._overhead = _Series()
         self._slope = _ContextSlope()
         self._curve: _Curve | None = None
@@ -90,8 +91,13 @@ class CostTable:
         for seconds in chained:
             self._draft_step.observe(seconds)
 
+    def observe_sampling(self, rows: int, seconds: float) -> None:
+        """Learns from what sampling of `rows` rows took after a pass; part of passes from then."""
+        _check_seconds(seconds)
+        self._sampling.observe(seconds / rows)
+
     def observe_overhead(self, seconds: float) -> None:
-        """Learns from what a round took beside its pass and its drafts, such as sampling."""
+        """Learns from what a round took beside its pass, its drafts, and sampling."""
         _check_seconds(seconds)
         self._overhead.observe(seconds)
 
@@ -101,26 +107,30 @@ class CostTable:
         return self._overhead.seconds if self._overhead.samples else 0.0
 
     def pass_seconds(self, rows: int, context: int = 0) -> float:
-        """A target pass of `rows` rows (1 or more) at `context` positions."""
+        """A target pass of `rows` rows (1 or more) at `context` positions, and their sampling."""
         if self._curve is None:
             self._curve = self._fit()
-        return self._curve.at(rows) + self._slope.seconds * context
+        return self._curve.at(rows) + self._slope.seconds * context + rows * self._sampling.seconds
 
-    def first_draft_seconds(self) -> float:
+    def passes(self, rows: int, count: int, context: int = 0) -> list[float]:
+        """`pass_seconds` of so many row counts, from `rows` on."""
+        return [self.pass_seconds(rows + more, context) for more in range(count)]
+
+    def first_draft_seconds(self, context: int = 0) -> float:
         """The head's first pass of a round: repair rows, and the first draft."""
         if self._first_draft.samples:
             return self._first_draft.seconds
         return _FIRST_DRAFT * self.pass_seconds(1)
 
-    def draft_step_seconds(self) -> float:
+    def draft_step_seconds(self, context: int = 0) -> float:
         """One further draft: a pass of the head over one row per sequence."""
         return self._draft_step.seconds if self._draft_step.samples else self.first_draft_seconds()
 
-    def draft_seconds(self, n: int) -> float:
+    def draft_seconds(self, n: int, context: int = 0) -> float:
         """Drafting n tokens (0 or more) for each of the sequences together."""
         if n == 0:
             return 0.0
-        return self.first_draft_seconds() + (n - 1) * self.draft_step_seconds()
+        return self.first_draft_seconds(context) + (n - 1) * self.draft_step_seconds(context)
 
     def _share(self, ratio: float, source: "_Pass") -> None:
         factor = ratio**_SHARED_WEIGHT

@@ -14,10 +14,27 @@ from headlong.cache.pages import Lease
 from headlong.ops.batch import FloatArray
 from headlong.sampling import TokenSubset
 
-Guess = Callable[[FloatArray, int, TokenSubset | None], int]
-"""Turns one row of draft logits into a token, for draft number 0, 1, ... of a round; the subset
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A drafted token, and the probability that the drafter itself gives it."""
+
+    token: int
+    probability: float
+
+
+Guesser = Callable[[FloatArray, int, TokenSubset | None], Guess]
+"""Turns one row of draft logits into a guess, for draft number 0, 1, ... of a round; the subset
 says what the columns stand for where they are not the whole vocabulary.  It knows the sampler,
 and the drafts guessed so far in this round."""
+
+GoesOn = Callable[[Guess], bool]
+"""Told of every guess but the last that ``length`` allows, in order: should another follow?"""
+
+
+def always(guess: Guess) -> bool:
+    """A `GoesOn` for drafts of full length."""
+    return True
 
 
 class DraftTrack:
@@ -43,7 +60,8 @@ class DraftRequest:
     tokens: Sequence[int]
     lease: Lease
     length: int
-    guess: Guess
+    guess: Guesser
+    goes_on: GoesOn = always
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +85,5 @@ class Drafter(Protocol):
     ) -> None:
         """Take note of newly committed rows: ``hidden`` ``[rows, hidden]``, ``tokens`` so far."""
 
-    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[int]], DraftTimes]:
-        """Draft for every request; each list holds at most ``length`` tokens."""
+    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[Guess]], DraftTimes]:
+        """Draft for every request: 1 to ``length`` guesses, ended where it did not go on."""

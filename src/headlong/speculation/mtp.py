@@ -19,7 +19,7 @@ from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
 from headlong.ops.state import KVLayer
 from headlong.speculation.draft_head import LEADING_ROWS, DraftHead
-from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack
+from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack, Guess
 
 WAITING_ROWS = 64
 """Rows that may wait before their keys and values are filled in: few enough that a first draft
@@ -48,7 +48,7 @@ class MTPDrafter(Generic[W]):
         track.start += len(rows)
         del track.rows[:-1]
 
-    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[int]], DraftTimes]:
+    def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[Guess]], DraftTimes]:
         """One pass over all waiting rows gives first drafts; single rows chain the others."""
         began = time.perf_counter()
         segments = [self._segment(r.track, r.tokens, r.lease, len(r.track.rows)) for r in requests]
@@ -66,7 +66,13 @@ class MTPDrafter(Generic[W]):
         active = list(range(len(requests)))
         for depth in range(1, max(r.length for r in requests)):
             began = time.perf_counter()
-            kept = [i for i, index in enumerate(active) if requests[index].length > depth]
+            kept = [
+                i
+                for i, index in enumerate(active)
+                if requests[index].length > depth and requests[index].goes_on(drafts[index][-1])
+            ]
+            if not kept:
+                break
             active = [active[i] for i in kept]
             going = [requests[i] for i in active]
             batch = Batch.of([self._next(requests[i], drafts[i], depth) for i in active])
@@ -78,7 +84,7 @@ class MTPDrafter(Generic[W]):
 
     def _guess(
         self, requests: Sequence[DraftRequest], hidden: FloatArray, depth: int
-    ) -> list[list[int]]:
+    ) -> list[list[Guess]]:
         logits, subset = self._vocabulary.logits(hidden), self._vocabulary.subset
         return [[r.guess(row, depth, subset)] for r, row in zip(requests, logits, strict=True)]
 
@@ -95,12 +101,12 @@ class MTPDrafter(Generic[W]):
         )
 
     @staticmethod
-    def _next(request: DraftRequest, drafts: list[int], depth: int) -> Segment:
+    def _next(request: DraftRequest, drafts: list[Guess], depth: int) -> Segment:
         position = request.track.start + depth - 1
         return Segment(
             slot=request.lease.slot,
             start=position,
-            tokens=np.array(drafts[-1:], np.int32),
+            tokens=np.array([drafts[-1].token], np.int32),
             pages=request.lease.reserve(position + 1),
             final=1,
         )

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headlong.speculation.acceptance import Acceptance
-from headlong.speculation.controller import decide
+from headlong.speculation.controller import choose
 from headlong.speculation.costs import CostTable
+from headlong.speculation.stopping import Allowance
 
 SHORT_ROUND = 0.004
 """Seconds.  Choosing takes some 50 us for a sequence: 1 % of this, and 15 % of the bundled model's
 pass."""
 
-KEPT_ROUNDS = 4
-"""Rounds for which lengths are kept, where rounds are shorter than that."""
+KEPT_ROUNDS = 8
+"""Rounds for which a choice is kept, where rounds are shorter than that."""
 
 
 class Reviewer:
-    """`choose`, except that short rounds of the same sequences keep what was chosen for a while."""
+    """`choose`, except that short rounds of the same sequences keep a choice for a while."""
 
     def __init__(self, costs: CostTable) -> None:
         self._costs = costs
         self._ids: tuple[int, ...] = ()
-        self._lengths: list[int] = []
+        self._allowances: tuple[Allowance, ...] = ()
         self._left = 0
         self.listening = False
         """Whether this round should teach the cost table: its lengths were chosen, not kept."""
+        self.seconds = 0.0
+        """What the latest choice took; no round's own cost, since it serves several."""
 
-    def lengths(
+    def review(
         self, ids: tuple[int, ...], requests: Sequence[tuple[Acceptance, int]], context: int
-    ) -> list[int]:
-        """Draft lengths of this round for the sequences ``ids``; see `choose` for the others."""
+    ) -> tuple[Allowance, ...]:
+        """What the sequences ``ids`` may draft this round; see `choose` for the others."""
         if self._left and ids == self._ids:
             self._left -= 1
             self.listening = False
-            return [min(n, cap) for n, (_, cap) in zip(self._lengths, requests, strict=True)]
-        choice = decide(requests, self._costs, context)
+            return tuple(
+                allowance if allowance.limit <= cap else _capped(allowance, cap)
+                for allowance, (_, cap) in zip(self._allowances, requests, strict=True)
+            )
+        began = time.perf_counter()
+        choice = choose(requests, self._costs, context)
         short = self._costs.pass_seconds(max(1, len(ids)), context) < SHORT_ROUND
-        self._ids, self._lengths = ids, choice.lengths
+        self._ids, self._allowances = ids, choice.allowances
         self._left = KEPT_ROUNDS - 1 if short and not choice.probing else 0
         self.listening = True
-        return choice.lengths
+        self.seconds = time.perf_counter() - began
+        return choice.allowances
+
+
+def _capped(allowance: Allowance, cap: int) -> Allowance:
+    return replace(allowance, planned=min(allowance.planned, cap), limit=cap)

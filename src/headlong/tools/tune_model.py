@@ -23,8 +23,9 @@ from headlong.errors import HeadlongError, ParameterError
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.cpu import CpuWeight
 from headlong.sampling import MAX_DRAFT, SamplingParams, TokenSubset
+from headlong.sampling.confidence import probability
 from headlong.speculation import Auto, CostTable, DraftLength, Fixed
-from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack
+from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack, Guess
 from headlong.speculation.mtp import MTPDrafter
 
 __all__ = ["AUTO", "Drafting", "Round", "TunedModel"]
@@ -196,6 +197,7 @@ class TunedModel:
         )
 
 
-def _best(logits: FloatArray, depth: int, subset: TokenSubset | None) -> int:
+def _best(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
     column = int(logits.argmax())
-    return column if subset is None else int(subset.ids[column])
+    token = column if subset is None else int(subset.ids[column])
+    return Guess(token, probability(logits, column))
