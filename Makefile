@@ -32,9 +32,10 @@ unit: $(VENV)/.dev
 slow: $(VENV)/.dev ## the long tests too
 	$(BIN)/pytest -m "slow or not slow"
 
-bench: $(VENV)/.dev ## kernels, sequences and the bundled model on this machine, short form
+bench: $(VENV)/.dev ## kernels, sequences, replayed passes and the bundled model, short form
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/sequence.py
+	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python -m benchmarks.models --short
 
 train: $(VENV)/.training ## train the bundled model again (needs PyTorch; hours)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headlong.ops.batch import PAGE, Batch, FloatArray, RopeTable, Segment
+from headlong.ops.batch import PAGE, Batch, FloatArray, Segment, rotary_frequencies
 from headlong.ops.cpu import CpuOps, instruction_sets
 from headlong.ops.protocol import DeltaNetWeights
 from headlong.ops.state import KV_TYPES, DeltaNetShape, KVLayer, RecurrentLayer
@@ -89,7 +89,7 @@ class AttentionCase:
         for first in range(0, self.pages - used + 1, used):
             pages = np.arange(first, first + used, dtype=np.int32)
             batches.append(one_segment(0, context - rows, rows, rows, pages))
-        rope = RopeTable(ROTATED, 1e7).at(batches[0])
+        rope = ops.angles(batches[0], rotary_frequencies(ROTATED, 1e7))
 
         def call(i: int) -> FloatArray:
             return ops.attend(qg, norm, EPS, rope, self.cache, batches[i % len(batches)])

@@ -1,5 +1,6 @@
 #include "arrays.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -12,10 +13,12 @@ namespace {
 const char* dtype_name(Dtype dtype) {
   switch (dtype) {
     case Dtype::f32: return "float32";
+    case Dtype::f64: return "float64";
     case Dtype::f16: return "float16 or uint16";
     case Dtype::i32: return "int32";
     case Dtype::i8: return "int8";
-    default: return "uint8";
+    case Dtype::u8: return "uint8";
+    default: return "numeric";
   }
 }
 
@@ -24,10 +27,12 @@ bool matches(Dtype dtype, const char* format, int64_t size) {
   if (c != '\0' && format != nullptr && format[1] != '\0') return false;
   switch (dtype) {
     case Dtype::f32: return c == 'f';
+    case Dtype::f64: return c == 'd';
     case Dtype::f16: return c == 'e' || c == 'H';
     case Dtype::i32: return (c == 'i' || c == 'l') && size == 4;
     case Dtype::i8: return c == 'b';
-    default: return c == 'B';
+    case Dtype::u8: return c == 'B';
+    default: return true;
   }
 }
 
@@ -51,8 +56,22 @@ static void acquire(Py_buffer& view, nb::handle object, const char* name, Dtype 
   }
 }
 
-Array::Array(nb::handle object, const char* name, Dtype dtype) {
-  acquire(view_, object, name, dtype, Access::read);
+Array::Array(nb::handle object, const char* name, Dtype dtype, Access access) {
+  acquire(view_, object, name, dtype, access);
+}
+
+Array::Array(nb::handle object, const char* name, const Array& like) {
+  acquire(view_, object, name, Dtype::any, Access::read);
+  if (std::strcmp(view_.format, like.view_.format) == 0) return;
+  const std::string problem = std::string(name) + " must have elements of type '" +
+                              like.view_.format + "', not '" + view_.format + "'";
+  PyBuffer_Release(&view_);
+  throw std::invalid_argument(problem);
+}
+
+bool Array::same_shape(const Array& other) const {
+  return axes() == other.axes() &&
+         std::equal(view_.shape, view_.shape + axes(), other.view_.shape);
 }
 
 Array::Array(nb::handle object, const char* name, Dtype dtype,

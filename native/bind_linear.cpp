@@ -1,13 +1,16 @@
-// Python face of the linear operations: checks every argument, releases the GIL, calls linear_ops.
+// Python face of the linear operations: checks every argument, then performs (program.hpp) what
+// linear_ops does.
 #include "bind.hpp"
 
 #include <nanobind/stl/string.h>
 
+#include <array>
 #include <optional>
 #include <string>
 
 #include "arrays.hpp"
 #include "linear_ops.hpp"
+#include "program.hpp"
 
 namespace nb = nanobind;
 
@@ -95,12 +98,14 @@ void py_unpack_rows(Backend& backend, const Packed& weight, nb::handle ids_, nb:
   const Array out(out_, "out", Dtype::f32, {ids.dim(0), weight.cols}, Access::write);
   expect_filled("weight", weight);
   const int count = row_count("ids", ids.dim(0));
-  for (int i = 0; i < count; ++i)
-    if (ids.i32()[i] < 0 || ids.i32()[i] >= weight.rows)
-      refuse("ids: row " + std::to_string(ids.i32()[i]) + " is not in 0.." +
-             std::to_string(weight.rows - 1));
-  nb::gil_scoped_release release;
-  unpack_rows(backend, weight, ids.i32(), count, out.f32());
+  const auto run = [&weight, id = ids.i32(), count, to = out.f32()](Backend& b) {
+    for (int i = 0; i < count; ++i)
+      if (id[i] < 0 || id[i] >= weight.rows)
+        refuse("ids: row " + std::to_string(id[i]) + " is not in 0.." +
+               std::to_string(weight.rows - 1));
+    unpack_rows(b, weight, id, count, to);
+  };
+  perform(backend, run, weight, ids, out);
 }
 
 void py_rms_norm(Backend& backend, nb::handle x_, nb::handle weight_, float eps, nb::handle out_) {
@@ -109,8 +114,26 @@ void py_rms_norm(Backend& backend, nb::handle x_, nb::handle weight_, float eps,
   const Array out(out_, "out", Dtype::f32, {x.dim(0), x.dim(1)}, Access::write);
   const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
   if (out.f32() != x.f32() && overlap(out, x)) refuse("out must be x or not overlap it");
-  nb::gil_scoped_release release;
-  rms_norm(backend, x.f32(), rows, cols, weight.f32(), eps, out.f32());
+  const auto run = [from = x.f32(), rows, cols, by = weight.f32(), eps, to = out.f32()](Backend& b) {
+    rms_norm(b, from, rows, cols, by, eps, to);
+  };
+  perform(backend, run, x, weight, out);
+}
+
+void py_norm_join(Backend& backend, nb::handle a_, nb::handle a_weight_, nb::handle b_,
+                  nb::handle b_weight_, float eps, nb::handle out_) {
+  const Array a(a_, "a", Dtype::f32, {-1, -1});
+  const int rows = row_count("a", a.dim(0)), cols = col_count("a", a.dim(1));
+  const Array a_weight(a_weight_, "a_weight", Dtype::f32, {cols});
+  const Array b(b_, "b", Dtype::f32, {rows, cols});
+  const Array b_weight(b_weight_, "b_weight", Dtype::f32, {cols});
+  const Array out(out_, "out", Dtype::f32, {rows, 2 * int64_t(cols)}, Access::write);
+  if (overlap(out, a) || overlap(out, b)) refuse("out must not overlap a or b");
+  const auto run = [left = a.f32(), left_by = a_weight.f32(), right = b.f32(),
+                    right_by = b_weight.f32(), rows, cols, eps, to = out.f32()](Backend& on) {
+    norm_join(on, left, left_by, right, right_by, rows, cols, eps, to);
+  };
+  perform(backend, run, a, a_weight, b, b_weight, out);
 }
 
 constexpr int kMostOutputs = 16;
@@ -124,7 +147,7 @@ void py_linear(Backend& backend, nb::handle x_, nb::handle norm_, float eps, nb:
   if (count == 0 || count > size_t(kMostOutputs) || nb::len(outs) != count)
     refuse("weights and outs must be lists of equal length, 1..16");
   std::optional<Array> arrays[kMostOutputs];
-  Output outputs[kMostOutputs];
+  std::array<Output, kMostOutputs> outputs;
   for (size_t i = 0; i < count; ++i) {
     const Packed& w = nb::cast<const Packed&>(weights[i]);
     expect_cols("weights", w, cols);
@@ -137,8 +160,16 @@ void py_linear(Backend& backend, nb::handle x_, nb::handle norm_, float eps, nb:
       if (overlap(out, *arrays[j])) refuse("outs must not overlap each other");
     outputs[i] = {&w, out.f32(), nullptr};
   }
-  nb::gil_scoped_release release;
-  linear(backend, x.f32(), rows, cols, norm.data(), eps, outputs, int(count));
+  const auto run = [from = x.f32(), rows, cols, by = norm.data(), eps, outputs,
+                    count](Backend& b) {
+    linear(b, from, rows, cols, by, eps, outputs.data(), int(count));
+  };
+  perform(backend, run, x, norm.array);
+  if (Program* program = backend.recording())
+    for (size_t i = 0; i < count; ++i) {
+      program->keep(*outputs[i].weight);
+      program->keep(arrays[i]);
+    }
 }
 
 void py_linear_add(Backend& backend, nb::handle x_, const Packed& weight, nb::handle residual_,
@@ -153,8 +184,10 @@ void py_linear_add(Backend& backend, nb::handle x_, const Packed& weight, nb::ha
   if (out.f32() != residual.f32() && overlap(out, residual))
     refuse("out must be residual or not overlap it");
   const Output output{&weight, out.f32(), residual.f32()};
-  nb::gil_scoped_release release;
-  linear(backend, x.f32(), rows, weight.cols, nullptr, 0.0f, &output, 1);
+  const auto run = [from = x.f32(), rows, cols = weight.cols, output](Backend& b) {
+    linear(b, from, rows, cols, nullptr, 0.0f, &output, 1);
+  };
+  perform(backend, run, x, weight, residual, out);
 }
 
 void py_ffn(Backend& backend, nb::handle x_, nb::handle norm_, float eps, const Packed& gate,
@@ -172,8 +205,11 @@ void py_ffn(Backend& backend, nb::handle x_, nb::handle norm_, float eps, const 
   expect_filled("up", up);
   expect_filled("down", down);
   if (out.f32() != x.f32() && overlap(out, x)) refuse("out must be x or not overlap it");
-  nb::gil_scoped_release release;
-  ffn(backend, x.f32(), rows, norm.f32(), eps, gate, up, down, out.f32());
+  const auto run = [from = x.f32(), rows, by = norm.f32(), eps, &gate, &up, &down,
+                    to = out.f32()](Backend& b) {
+    ffn(b, from, rows, by, eps, gate, up, down, to);
+  };
+  perform(backend, run, x, norm, gate, up, down, out);
 }
 
 void py_argmax_rows(Backend& backend, nb::handle x_, nb::handle index_, nb::handle value_) {
@@ -181,8 +217,9 @@ void py_argmax_rows(Backend& backend, nb::handle x_, nb::handle index_, nb::hand
   const int rows = row_count("x", x.dim(0)), cols = col_count("x", x.dim(1));
   const Array index(index_, "out_index", Dtype::i32, {rows}, Access::write);
   const Array value(value_, "out_value", Dtype::f32, {rows}, Access::write);
-  nb::gil_scoped_release release;
-  argmax_rows(backend, x.f32(), rows, cols, index.data<int32_t>(), value.f32());
+  const auto run = [from = x.f32(), rows, cols, at = index.data<int32_t>(),
+                    to = value.f32()](Backend& b) { argmax_rows(b, from, rows, cols, at, to); };
+  perform(backend, run, x, index, value);
 }
 
 double py_read_bandwidth(Backend& backend, int64_t bytes, int repeats) {
@@ -222,6 +259,9 @@ void bind_linear(nb::module_& m) {
         nb::arg("out"));
   m.def("rms_norm", &py_rms_norm, nb::arg("backend"), nb::arg("x"), nb::arg("weight"),
         nb::arg("eps"), nb::arg("out"));
+  m.def("norm_join", &py_norm_join, nb::arg("backend"), nb::arg("a"), nb::arg("a_weight"),
+        nb::arg("b"), nb::arg("b_weight"), nb::arg("eps"), nb::arg("out"),
+        "RMS norms of a and b [T, E] side by side in out [T, 2 E].");
   m.def("linear", &py_linear, nb::arg("backend"), nb::arg("x"), nb::arg("norm").none(),
         nb::arg("eps"), nb::arg("weights"), nb::arg("outs"));
   m.def("linear_add", &py_linear_add, nb::arg("backend"), nb::arg("x"), nb::arg("weight"),

@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <new>
 #include <optional>
-#include <sstream>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "arrays.hpp"
 #include "backend.hpp"
 #include "bind.hpp"
+#include "program.hpp"
+#include "segments.hpp"
 
 namespace nb = nanobind;
 
@@ -21,20 +20,10 @@ namespace {
 
 constexpr int kMaxHeadDim = 512;
 constexpr int kMaxStateDim = 256;
-constexpr int64_t kMaxPosition = 1 << 30;  // positions are int32, and a chunk may end past the last
 // Query heads x rows that share a pass over the cache: their queries and running sums
 // (64 x 256 floats each) stay in L2 beside the page.
 constexpr int kQueriesPerUnit = 64;
 constexpr int kStoreRows = 16;  // rows of one kv_store task
-
-// The message is put together only when it is needed: checks of a good call cost a compare.
-template <class... Parts>
-void require(bool ok, const Parts&... parts) {
-  if (ok) return;
-  std::ostringstream message;
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
-}
 
 // Memory that grows to the largest request and is then reused.
 class Scratch {
@@ -62,17 +51,6 @@ class Scratch {
 
 thread_local Scratch task_scratch;  // of each thread that runs tasks
 thread_local Scratch call_scratch;  // of a call, shared by its tasks
-
-// Segments lie one after another within the batch.
-void check_rows(const int32_t* row_start, const int32_t* rows, int count, int64_t total) {
-  int64_t end = 0;
-  for (int s = 0; s < count; ++s) {
-    require(rows[s] >= 0, "rows[", s, "] is negative");
-    require(row_start[s] >= end, "row_start[", s, "] lies inside or before the last segment");
-    end = int64_t(row_start[s]) + rows[s];
-    require(end <= total, "segment ", s, " ends at row ", end, " of ", total);
-  }
-}
 
 struct CacheArrays {
   Array k, v;
@@ -108,31 +86,13 @@ struct SegmentArrays {
   Array page_table, row_start, rows, pos_start;
   Segments segments;
 
-  SegmentArrays(nb::handle table, nb::handle start, nb::handle count, nb::handle position,
-                int64_t total_rows, int64_t pages)
+  SegmentArrays(nb::handle table, nb::handle start, nb::handle count, nb::handle position)
       : page_table(table, "page_table", Dtype::i32, {-1, -1}),
         row_start(start, "row_start", Dtype::i32, {page_table.dim(0)}),
         rows(count, "rows", Dtype::i32, {page_table.dim(0)}),
         pos_start(position, "pos_start", Dtype::i32, {page_table.dim(0)}),
         segments{int(page_table.dim(0)), row_start.i32(),  rows.i32(),
-                 pos_start.i32(),        page_table.i32(), int(page_table.dim(1))} {
-    const Segments& s = segments;
-    check_rows(s.row_start, s.rows, s.count, total_rows);
-    for (int i = 0; i < s.count; ++i) {
-      require(s.pos_start[i] >= 0, "pos_start[", i, "] is negative");
-      const int64_t end = int64_t(s.pos_start[i]) + s.rows[i];
-      require(end <= kMaxPosition, "segment ", i, " ends at position ", end, "; at most ",
-              kMaxPosition, " are supported");
-      const int64_t used = s.rows[i] == 0 ? 0 : (end + kPageRows - 1) / kPageRows;
-      require(used <= s.max_pages, "page_table holds ", s.max_pages, " pages a segment; segment ",
-              i, " needs ", used);
-      for (int64_t p = 0; p < used; ++p) {
-        const int32_t page = s.page_table[int64_t(i) * s.max_pages + p];
-        require(page >= 0 && page < pages, "page_table[", i, ", ", p, "] is ", page,
-                ", outside 0..", pages - 1);
-      }
-    }
-  }
+                 pos_start.i32(),        page_table.i32(), int(page_table.dim(1))} {}
 };
 
 struct RotationArrays {
@@ -153,23 +113,7 @@ void check_head(const char* name, int64_t dim) {
           " dims; heads must be a multiple of 16 and at most ", kMaxHeadDim);
 }
 
-void py_kv_store(Backend& backend, nb::handle k, nb::handle v, nb::handle k_norm, double eps,
-                 nb::handle cos, nb::handle sin, nb::handle k_cache, nb::handle v_cache,
-                 nb::handle k_scale, nb::handle v_scale, nb::handle page_table,
-                 nb::handle row_start, nb::handle rows, nb::handle pos_start) {
-  const Array norm_(k_norm, "k_norm", Dtype::f32, {-1});
-  const int64_t dim = norm_.dim(0);
-  check_head("k_norm", dim);
-  const Array k_(k, "k", Dtype::f32, {-1, -1});
-  const Array v_(v, "v", Dtype::f32, {k_.dim(0), k_.dim(1)});
-  require(k_.dim(1) > 0 && k_.dim(1) % dim == 0, "k must be a whole number of heads wide");
-  const CacheArrays cache(k_cache, v_cache, k_scale, v_scale, k_.dim(1) / dim, dim, Access::write);
-  const RotationArrays rotation(cos, sin, k_.dim(0), dim);
-  const SegmentArrays segments(page_table, row_start, rows, pos_start, k_.dim(0), cache.pages);
-
-  const KvStore args{k_.f32(),          v_.f32(),    norm_.f32(),      float(eps),
-                     rotation.rotation, cache.cache, segments.segments};
-  nb::gil_scoped_release release;
+void store(Backend& backend, const KvStore& args) {
   struct Task {
     int segment, first, rows;
   };
@@ -186,28 +130,32 @@ void py_kv_store(Backend& backend, nb::handle k, nb::handle v, nb::handle k_norm
   });
 }
 
-void py_attend(Backend& backend, nb::handle qg, nb::handle q_norm, double eps, nb::handle cos,
-               nb::handle sin, nb::handle k_cache, nb::handle v_cache, nb::handle k_scale,
-               nb::handle v_scale, nb::handle page_table, nb::handle row_start, nb::handle rows,
-               nb::handle pos_start, nb::handle out) {
-  const Array norm_(q_norm, "q_norm", Dtype::f32, {-1});
+void py_kv_store(Backend& backend, nb::handle k, nb::handle v, nb::handle k_norm, double eps,
+                 nb::handle cos, nb::handle sin, nb::handle k_cache, nb::handle v_cache,
+                 nb::handle k_scale, nb::handle v_scale, nb::handle page_table,
+                 nb::handle row_start, nb::handle rows, nb::handle pos_start) {
+  const Array norm_(k_norm, "k_norm", Dtype::f32, {-1});
   const int64_t dim = norm_.dim(0);
-  check_head("q_norm", dim);
-  const Array qg_(qg, "qg", Dtype::f32, {-1, -1});
-  const int64_t heads = qg_.dim(1) / (2 * dim), total = qg_.dim(0);
-  require(heads > 0 && qg_.dim(1) % (2 * dim) == 0,
-          "qg must be a whole number of (query, gate) heads wide");
-  const Array out_(out, "out", Dtype::f32, {total, heads * dim}, Access::write);
-  const CacheArrays cache(k_cache, v_cache, k_scale, v_scale, -1, dim, Access::read);
-  require(cache.cache.heads > 0 && heads % cache.cache.heads == 0, heads,
-          " query heads do not divide among ", cache.cache.heads, " KV heads");
-  const RotationArrays rotation(cos, sin, total, dim);
-  const SegmentArrays segments(page_table, row_start, rows, pos_start, total, cache.pages);
+  check_head("k_norm", dim);
+  const Array k_(k, "k", Dtype::f32, {-1, -1});
+  const Array v_(v, "v", Dtype::f32, {k_.dim(0), k_.dim(1)});
+  require(k_.dim(1) > 0 && k_.dim(1) % dim == 0, "k must be a whole number of heads wide");
+  const CacheArrays cache(k_cache, v_cache, k_scale, v_scale, k_.dim(1) / dim, dim, Access::write);
+  const RotationArrays rotation(cos, sin, k_.dim(0), dim);
+  const SegmentArrays segments(page_table, row_start, rows, pos_start);
 
-  const Attend args{qg_.f32(),   norm_.f32(),       float(eps), rotation.rotation,
-                    cache.cache, segments.segments, int(heads), out_.f32()};
-  nb::gil_scoped_release release;
+  const KvStore args{k_.f32(),          v_.f32(),    norm_.f32(),      float(eps),
+                     rotation.rotation, cache.cache, segments.segments};
+  const auto run = [args, total = k_.dim(0), pages = cache.pages](Backend& b) {
+    check_segments(args.segments, total, pages);
+    store(b, args);
+  };
+  perform(backend, run, k_, v_, norm_, cache.k, cache.v, cache.k_scale, cache.v_scale,
+          rotation.cos, rotation.sin, segments.page_table, segments.row_start, segments.rows,
+          segments.pos_start);
+}
 
+void attend(Backend& backend, const Attend& args) {
   static thread_local std::vector<AttendUnit> units;
   struct Task {
     int unit, chunk;
@@ -252,6 +200,61 @@ void py_attend(Backend& backend, nb::handle qg, nb::handle q_norm, double eps, n
   });
   backend.pool.run(int(units.size()), [&args, &kernels, unit, arena](int task, int) {
     for (int r = 0; r < unit[task].rows; ++r) kernels.combine(args, unit[task], r, arena);
+  });
+}
+
+void py_attend(Backend& backend, nb::handle qg, nb::handle q_norm, double eps, nb::handle cos,
+               nb::handle sin, nb::handle k_cache, nb::handle v_cache, nb::handle k_scale,
+               nb::handle v_scale, nb::handle page_table, nb::handle row_start, nb::handle rows,
+               nb::handle pos_start, nb::handle out) {
+  const Array norm_(q_norm, "q_norm", Dtype::f32, {-1});
+  const int64_t dim = norm_.dim(0);
+  check_head("q_norm", dim);
+  const Array qg_(qg, "qg", Dtype::f32, {-1, -1});
+  const int64_t heads = qg_.dim(1) / (2 * dim), total = qg_.dim(0);
+  require(heads > 0 && qg_.dim(1) % (2 * dim) == 0,
+          "qg must be a whole number of (query, gate) heads wide");
+  const Array out_(out, "out", Dtype::f32, {total, heads * dim}, Access::write);
+  const CacheArrays cache(k_cache, v_cache, k_scale, v_scale, -1, dim, Access::read);
+  require(cache.cache.heads > 0 && heads % cache.cache.heads == 0, heads,
+          " query heads do not divide among ", cache.cache.heads, " KV heads");
+  const RotationArrays rotation(cos, sin, total, dim);
+  const SegmentArrays segments(page_table, row_start, rows, pos_start);
+
+  const Attend args{qg_.f32(),   norm_.f32(),       float(eps), rotation.rotation,
+                    cache.cache, segments.segments, int(heads), out_.f32()};
+  const auto run = [args, total, pages = cache.pages](Backend& b) {
+    check_segments(args.segments, total, pages);
+    attend(b, args);
+  };
+  perform(backend, run, qg_, norm_, out_, cache.k, cache.v, cache.k_scale, cache.v_scale,
+          rotation.cos, rotation.sin, segments.page_table, segments.row_start, segments.rows,
+          segments.pos_start);
+}
+
+// What a delta-net says about slots, pending rows and rows of the batch.
+void check_slots(const DeltaNet& a, int64_t total, int64_t slots) {
+  check_rows(a.row_start, a.rows, a.segments, total);
+  static thread_local std::vector<char> taken;
+  taken.assign(size_t(slots), 0);
+  for (int i = 0; i < a.segments; ++i) {
+    const int32_t s = a.slot[i], r = a.rows[i], f = a.fold[i], n = a.final[i];
+    require(s >= 0 && s < slots, "slot[", i, "] is ", s, ", outside 0..", slots - 1);
+    require(!taken[size_t(s)], "slot[", i, "] appears twice");
+    taken[size_t(s)] = 1;
+    require(f >= 0 && f <= a.pending, "fold[", i, "] is ", f, ", outside 0..", a.pending);
+    require(n >= 0 && n <= r, "final[", i, "] is ", n, ", outside 0..", r);
+    require(r - n <= a.pending, "segment ", i, " leaves ", r - n,
+            " rows pending; there is room for ", a.pending);
+  }
+}
+
+void delta_net(Backend& backend, const DeltaNet& args) {
+  const int64_t scratch = delta_net_scratch(args);
+  const auto kernel = backend.kernels.sequence.delta_net;
+  const int heads = args.key_heads;
+  backend.pool.run(args.segments * heads, [&args, kernel, scratch, heads](int task, int) {
+    kernel(args, task / heads, task % heads, task_scratch.floats(scratch));
   });
 }
 
@@ -302,33 +305,18 @@ void py_delta_net(Backend& backend, nb::handle qkv, nb::handle z, nb::handle bet
   const Array final_(final, "final", Dtype::i32, {count});
   const Array out_(out, "out", Dtype::f32, {total, value_heads * dv}, Access::write);
 
-  check_rows(row_start_.i32(), rows_.i32(), int(count), total);
-  static thread_local std::vector<char> taken;
-  taken.assign(size_t(slots), 0);
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t s = slot_.i32()[i], r = rows_.i32()[i], f = fold_.i32()[i], n = final_.i32()[i];
-    require(s >= 0 && s < slots, "slot[", i, "] is ", s, ", outside 0..", slots - 1);
-    require(!taken[size_t(s)], "slot[", i, "] appears twice");
-    taken[size_t(s)] = 1;
-    require(f >= 0 && f <= pending, "fold[", i, "] is ", f, ", outside 0..", pending);
-    require(n >= 0 && n <= r, "final[", i, "] is ", n, ", outside 0..", r);
-    require(r - n <= pending, "segment ", i, " leaves ", r - n, " rows pending; there is room for ",
-            pending);
-  }
-
   const DeltaNet args{
       qkv_.f32(),     z_.f32(),      beta_.f32(), alpha_.f32(),  conv_w_.f32(),    ssm_a_.f32(),
       dt_bias_.f32(), norm_.f32(),   float(eps),  state_.f32(),  conv_.f32(),      p_k.f32(),
       p_delta.f32(),  p_decay.f32(), p_u.f32(),   slot_.i32(),   row_start_.i32(), rows_.i32(),
       fold_.i32(),    final_.i32(),  int(count),  int(pending),  int(key_heads),   int(value_heads),
       int(dk),        int(dv),       int(taps),   int(conv_dim), out_.f32()};
-  nb::gil_scoped_release release;
-  const int64_t scratch = delta_net_scratch(args);
-  const auto kernel = backend.kernels.sequence.delta_net;
-  const int heads = int(key_heads);
-  backend.pool.run(int(count) * heads, [&args, kernel, scratch, heads](int task, int) {
-    kernel(args, task / heads, task % heads, task_scratch.floats(scratch));
-  });
+  const auto run = [args, total, slots](Backend& b) {
+    check_slots(args, total, slots);
+    delta_net(b, args);
+  };
+  perform(backend, run, qkv_, z_, beta_, alpha_, conv_w_, ssm_a_, dt_bias_, norm_, state_, conv_,
+          p_k, p_delta, p_decay, p_u, slot_, row_start_, rows_, fold_, final_, out_);
 }
 
 }  // namespace

@@ -185,6 +185,19 @@ void rms_norm(Backend& backend, const float* x, int rows, int cols, const float*
   });
 }
 
+void norm_join(Backend& backend, const float* a, const float* a_weight, const float* b,
+               const float* b_weight, int rows, int cols, float eps, float* out) {
+  const LinearKernels& k = backend.kernels.linear;
+  const auto row = [=, &k](int r, int) {
+    const size_t from = size_t(r) * cols;
+    float* to = out + 2 * from;
+    k.rms_norm(a + from, 1, cols, a_weight, eps, to);
+    k.rms_norm(b + from, 1, cols, b_weight, eps, to + cols);
+  };
+  if (2 * int64_t(rows) * cols > kAlone) return backend.pool.run(rows, row);
+  for (int r = 0; r < rows; ++r) row(r, 0);
+}
+
 void unpack_rows(Backend& backend, const Packed& w, const int32_t* ids, int count, float* out) {
   const size_t bytes = group_bytes(w.type, w.cols);
   backend.pool.run(count, [&](int i, int) {

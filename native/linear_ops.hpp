@@ -31,6 +31,10 @@ void ffn(Backend& backend, const float* x, int rows, const float* norm, float ep
 void rms_norm(Backend& backend, const float* x, int rows, int cols, const float* weight, float eps,
               float* out);
 
+// out [rows, 2 cols]: RMS norm of a, then of b.
+void norm_join(Backend& backend, const float* a, const float* a_weight, const float* b,
+               const float* b_weight, int rows, int cols, float eps, float* out);
+
 void unpack_rows(Backend& backend, const Packed& weight, const int32_t* ids, int count, float* out);
 
 void argmax_rows(Backend& backend, const float* x, int rows, int cols, int32_t* index,

@@ -9,6 +9,7 @@
 
 #include "backend.hpp"
 #include "bind.hpp"
+#include "program.hpp"
 
 namespace nb = nanobind;
 
@@ -34,8 +35,18 @@ NB_MODULE(_native, m) {
              new (self) Backend(threads, isa);
            },
            nb::arg("threads"), nb::arg("isa"))
+      .def("record",
+           [](Backend& self, headlong::Program* program) {
+             if (self.any_recording() && !(self.recording() && program == nullptr))
+               throw std::invalid_argument("a program is being recorded");
+             self.record(program);
+           },
+           nb::arg("program").none(),
+           "Appends the operations that this thread performs to a program; None ends that.")
       .def_prop_ro("threads", [](const Backend& b) { return b.pool.threads(); })
       .def_prop_ro("isa", [](const Backend& b) { return std::string(b.kernels.isa); });
   headlong::bind_linear(m);
   headlong::bind_sequence(m);
+  headlong::bind_batch(m);
+  headlong::bind_program(m);
 }

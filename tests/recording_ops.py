@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic
+from typing import Concatenate, Generic
 
-from headlong.ops.batch import Batch, FloatArray, IntArray, Rope
-from headlong.ops.protocol import DeltaNetWeights, Ops, RawMatrix, W
+from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.protocol import DeltaNetWeights, Ops, P, R, RawMatrix, W
 from headlong.ops.state import KVLayer, RecurrentLayer
 
 
@@ -47,6 +47,20 @@ class RecordingOps(Generic[W]):
     def embed(self, table: W, tokens: IntArray) -> FloatArray:
         self._record(Call("embed", tokens.size, (table,)))
         return self.inner.embed(table, tokens)
+
+    def angles(self, batch: Batch, frequencies: Float64Array) -> Rope:
+        self._record(Call("angles", batch.tokens.size, batch=batch))
+        return self.inner.angles(batch, frequencies)
+
+    def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
+        self._record(Call("last_rows", len(x), batch=batch))
+        return self.inner.last_rows(x, batch)
+
+    def norm_join(
+        self, a: FloatArray, a_norm: FloatArray, b: FloatArray, b_norm: FloatArray, eps: float
+    ) -> FloatArray:
+        self._record(Call("norm_join", len(a)))
+        return self.inner.norm_join(a, a_norm, b, b_norm, eps)
 
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
         self._record(Call("norm", len(x)))
@@ -100,3 +114,9 @@ class RecordingOps(Generic[W]):
     ) -> FloatArray:
         self._record(Call("delta_net", len(qkv), batch=batch))
         return self.inner.delta_net(qkv, z, beta, alpha, weights, eps, state, batch)
+
+    def program(
+        self, function: Callable[Concatenate[Batch, P], R]
+    ) -> Callable[Concatenate[Batch, P], R]:
+        """Never replayed: every operation of every call is to be logged."""
+        return function

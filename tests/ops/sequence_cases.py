@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from headlong.ops.batch import PAGE, Batch, FloatArray, IntArray, Rope, RopeTable, Segment
+from headlong.ops.batch import PAGE, Batch, FloatArray, IntArray, Rope, Segment, rotary_frequencies
 from headlong.ops.cpu import CpuOps, instruction_sets
 from headlong.ops.protocol import DeltaNetWeights
 from headlong.ops.state import DeltaNetShape, KVLayer, RecurrentLayer
@@ -95,7 +95,7 @@ class Attention:
         return Batch.of([Segment(0, self.start + first, tokens(rows), pages, rows)])
 
     def rope(self, batch: Batch) -> Rope:
-        return RopeTable(self.rotated, 1e4).at(batch)
+        return best().angles(batch, rotary_frequencies(self.rotated, 1e4))
 
     def store(self, ops: CpuOps, first: int, rows: int) -> None:
         batch, part = self.batch(first, rows), slice(first, first + rows)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sequence_cases import EPS, WAYS, Attention, best, bits, cpu, tokens
 
 from headlong import _native
-from headlong.ops.batch import PAGE, Batch, FloatArray, RopeTable, Segment
+from headlong.ops.batch import PAGE, Batch, FloatArray, Segment, rotary_frequencies
 from headlong.ops.cpu import CpuOps, instruction_sets
 from headlong.ops.reference import ReferenceOps
 from headlong.ops.state import KV_TYPES, KVLayer
@@ -130,7 +130,7 @@ def test_other_sequences_of_a_batch_do_not_matter(data: st.DataObject) -> None:
 
     def attend(order: list[int]) -> FloatArray:
         batch = Batch.of([segments[i] for i in order])
-        rope = RopeTable(16, 1e4).at(batch)
+        rope = best().angles(batch, rotary_frequencies(16, 1e4))
         return ops.attend(np.concatenate([qg[i] for i in order]), norm, EPS, rope, cache, batch)
 
     order = data.draw(st.permutations(range(len(lengths))))

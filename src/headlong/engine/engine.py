@@ -104,6 +104,9 @@ class Engine(Generic[W]):
     ) -> None:
         self._model = model
         self._cache = cache
+        self._forward = model.ops.program(
+            lambda batch: model.forward(batch, cache.kv, cache.recurrent)
+        )
         self._roles = roles
         self._settings = settings
         self._drafter = drafter
@@ -267,7 +270,7 @@ class Engine(Generic[W]):
         segments = [_prompt_segment(s, rows) for s, rows in plan.prefill]
         segments += [_decode_segment(s, d) for s, d in zip(plan.decode, drafts.tokens, strict=True)]
         batch = Batch.of(segments)
-        hidden = self._model.forward(batch, self._cache.kv, self._cache.recurrent)
+        hidden = self._forward(batch)
         parts = tuple(
             hidden[start : start + rows]
             for start, rows in zip(batch.row_start, batch.rows, strict=True)

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic
 
-import numpy as np
-
 from headlong.models.config import Qwen35Config
 from headlong.models.loader import Loader
 from headlong.models.qwen35 import Attention, FeedForward, Qwen35
-from headlong.ops.batch import Batch, FloatArray, RopeTable
+from headlong.ops.batch import Batch, Float64Array, FloatArray
 from headlong.ops.protocol import Ops, W
 from headlong.ops.state import KVLayer
 
@@ -30,7 +28,7 @@ class MTPHead(Generic[W]):
 
     config: Qwen35Config
     ops: Ops[W]
-    rope: RopeTable
+    frequencies: Float64Array
     embedding: W
     embedding_norm: FloatArray
     hidden_norm: FloatArray
@@ -54,7 +52,7 @@ class MTPHead(Generic[W]):
         return cls(
             config=config,
             ops=trunk.ops,
-            rope=trunk.rope,
+            frequencies=trunk.frequencies,
             embedding=own_or("embed_tokens", trunk.embedding),
             embedding_norm=load.vector(f"{block}.nextn.enorm.weight", hidden),
             hidden_norm=load.vector(f"{block}.nextn.hnorm.weight", hidden),
@@ -67,8 +65,9 @@ class MTPHead(Generic[W]):
 
     def fill(self, batch: Batch, hidden: FloatArray, cache: KVLayer) -> None:
         """Store keys and values of rows, and nothing else: all that a prompt row is good for."""
+        ops, eps = self.ops, self.config.eps
         x = self._join(batch, hidden)
-        self.attention.store(self.ops, x, self.config.eps, self.rope.at(batch), cache, batch)
+        self.attention.store(ops, x, eps, ops.angles(batch, self.frequencies), cache, batch)
 
     def forward(self, batch: Batch, hidden: FloatArray, cache: KVLayer) -> FloatArray:
         """Store keys and values of all rows and compute each segment's last one.
@@ -78,20 +77,20 @@ class MTPHead(Generic[W]):
         """
         ops, eps = self.ops, self.config.eps
         x = self._join(batch, hidden)
-        rope = self.rope.at(batch)
+        rope = ops.angles(batch, self.frequencies)
         if batch.single_rows:
             x = self.attention(ops, x, eps, rope, cache, batch)
         else:
             self.attention.store(ops, x, eps, rope, cache, batch)
-            last = batch.last_rows()
-            x = np.ascontiguousarray(x[batch.last_row])
-            x = self.attention.read(ops, x, eps, self.rope.at(last), cache, last)
+            x, last = ops.last_rows(x, batch)
+            rope = ops.angles(last, self.frequencies)
+            x = self.attention.read(ops, x, eps, rope, cache, last)
         x = self.ffn(ops, x, eps)
         return ops.norm(x, self.norm, eps)
 
     def _join(self, batch: Batch, hidden: FloatArray) -> FloatArray:
         ops, eps = self.ops, self.config.eps
-        embedded = ops.norm(ops.embed(self.embedding, batch.tokens), self.embedding_norm, eps)
-        normed = ops.norm(hidden, self.hidden_norm, eps)
-        (x,) = ops.linear(np.concatenate([embedded, normed], axis=1), self.projection)
+        embedded = ops.embed(self.embedding, batch.tokens)
+        joined = ops.norm_join(embedded, self.embedding_norm, hidden, self.hidden_norm, eps)
+        (x,) = ops.linear(joined, self.projection)
         return x

@@ -13,7 +13,7 @@ from typing import Generic
 
 from headlong.models.config import AttentionShape, Qwen35Config
 from headlong.models.loader import Loader
-from headlong.ops.batch import Batch, FloatArray, Rope, RopeTable
+from headlong.ops.batch import Batch, Float64Array, FloatArray, Rope, rotary_frequencies
 from headlong.ops.protocol import DeltaNetWeights, Ops, W
 from headlong.ops.state import KVLayer, RecurrentLayer
 
@@ -151,7 +151,7 @@ class Qwen35(Generic[W]):
 
     config: Qwen35Config
     ops: Ops[W]
-    rope: RopeTable
+    frequencies: Float64Array
     embedding: W
     mixers: tuple[Attention[W] | DeltaNet[W], ...]
     ffns: tuple[FeedForward[W], ...]
@@ -173,7 +173,7 @@ class Qwen35(Generic[W]):
         return cls(
             config=config,
             ops=ops,
-            rope=RopeTable(config.attention.rotary, config.rope_base),
+            frequencies=rotary_frequencies(config.attention.rotary, config.rope_base),
             embedding=embedding,
             mixers=tuple(mixers),
             ffns=tuple(ffns),
@@ -189,7 +189,7 @@ class Qwen35(Generic[W]):
         ``kv`` and ``recurrent`` hold one entry per attention and delta-net layer, in order.
         """
         ops, eps = self.ops, self.config.eps
-        rope = self.rope.at(batch)
+        rope = ops.angles(batch, self.frequencies)
         caches, states = iter(kv), iter(recurrent)
         x = ops.embed(self.embedding, batch.tokens)
         for mixer, ffn in zip(self.mixers, self.ffns, strict=True):

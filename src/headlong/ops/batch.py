@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 
 PAGE = 64
 """Positions in one page of the KV cache; attention walks a sequence page by page."""
@@ -43,7 +44,6 @@ class Batch:
     """
 
     tokens: IntArray
-    positions: IntArray
     slots: IntArray
     row_start: IntArray
     rows: IntArray
@@ -62,14 +62,10 @@ class Batch:
         np.cumsum(rows[:-1], out=start[1:])
         width = max(s.pages.size for s in segments)
         table = np.zeros((len(segments), width), np.int32)
-        positions = np.empty(int(rows.sum()), np.int32)
         for i, segment in enumerate(segments):
             table[i, : segment.pages.size] = segment.pages
-            first, count = start[i], segment.tokens.size
-            positions[first : first + count] = range(segment.start, segment.start + count)
         return cls(
             tokens=np.concatenate([s.tokens for s in segments]),
-            positions=positions,
             slots=np.array([s.slot for s in segments], np.int32),
             row_start=start,
             rows=rows,
@@ -82,13 +78,12 @@ class Batch:
     @classmethod
     def _one(cls, segment: Segment) -> Batch:
         """The same for a single segment: what drafting asks for again and again."""
-        rows, start = segment.tokens.size, segment.start
+        s = segment
         figures = np.array(
-            [segment.slot, 0, rows, start, segment.fold, segment.final], np.int32
-        ).reshape(6, 1)
+            [[s.slot], [0], [s.tokens.size], [s.start], [s.fold], [s.final]], np.int32
+        )
         return cls(
             tokens=segment.tokens,
-            positions=np.arange(start, start + rows, dtype=np.int32),
             slots=figures[0],
             row_start=figures[1],
             rows=figures[2],
@@ -104,27 +99,26 @@ class Batch:
         return self.tokens.size == self.rows.size
 
     @property
-    def last_row(self) -> IntArray:
-        """Index of each segment's last row, ``[S]``."""
-        return self.row_start + self.rows - 1
+    def positions(self) -> IntArray:
+        """Position of every row, ``[T]``."""
+        within = np.arange(self.tokens.size, dtype=np.int32) - np.repeat(self.row_start, self.rows)
+        return np.repeat(self.pos_start, self.rows) + within
 
-    def last_rows(self) -> Batch:
-        """The batch of every segment's last row alone."""
-        if self.single_rows:
-            return self
-        last = self.last_row
-        ones = np.ones_like(self.rows)
-        return Batch(
-            tokens=self.tokens[last],
-            positions=self.positions[last],
-            slots=self.slots,
-            row_start=np.arange(last.size, dtype=np.int32),
-            rows=ones,
-            pos_start=self.positions[last],
-            fold=np.zeros_like(ones),
-            final=ones,
-            page_table=self.page_table,
+    def arrays(self) -> tuple[IntArray, ...]:
+        """All of them, in the order above."""
+        return (
+            self.tokens, self.slots, self.row_start, self.rows, self.pos_start, self.fold,
+            self.final, self.page_table,
+        )  # fmt: skip
+
+    def copy(self, pages: int) -> Batch:
+        """The same batch in arrays of its own, its page table ``pages`` columns wide."""
+        tokens, slots, row_start, rows, pos_start, fold, final, narrow = (
+            array.copy() for array in self.arrays()
         )
+        table = np.zeros((len(narrow), pages), np.int32)
+        table[:, : narrow.shape[1]] = narrow
+        return Batch(tokens, slots, row_start, rows, pos_start, fold, final, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +129,6 @@ class Rope:
     sin: FloatArray
 
 
-class RopeTable:
-    """Rotary angles ``position * base^(-2 d / n_rot)`` of all positions met so far.
-
-    Computed in float64, kept as float32 and extended by doubling.
-    """
-
-    def __init__(self, n_rot: int, base: float) -> None:
-        self._inverse = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
-        self._cos = np.empty((0, n_rot // 2), np.float32)
-        self._sin = self._cos
-
-    def at(self, batch: Batch) -> Rope:
-        """The angles of a batch's rows."""
-        last = int(batch.positions.max(initial=-1)) + 1
-        if last > len(self._cos):
-            self._extend(max(last, 2 * len(self._cos), 1024))
-        return Rope(self._cos[batch.positions], self._sin[batch.positions])
-
-    def _extend(self, length: int) -> None:
-        angle = np.arange(length, dtype=np.float64)[:, None] * self._inverse
-        self._cos, self._sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+def rotary_frequencies(n_rot: int, base: float) -> Float64Array:
+    """``base^(-2 d / n_rot)`` for every pair ``d``: radians that it turns from row to row."""
+    return np.asarray(base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot))

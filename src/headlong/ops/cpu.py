@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate
 
 import numpy as np
 
 from headlong import _native
 from headlong.errors import ParameterError, UnsupportedError
-from headlong.ops.batch import Batch, FloatArray, IntArray, Rope
-from headlong.ops.protocol import DeltaNetWeights, RawMatrix
+from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.program import Recorder, Replay
+from headlong.ops.protocol import DeltaNetWeights, P, R, RawMatrix
 from headlong.ops.state import KVLayer, RecurrentLayer
 
 PACK_BYTES = 16 << 20
@@ -58,6 +61,7 @@ class CpuOps:
         if threads is not None and not 1 <= threads <= 1024:
             raise ParameterError(f"threads = {threads} lies outside 1..1024.")
         self._backend = _native.Backend(threads or available_cores(), isa or known[-1])
+        self._memory = Recorder(self._backend)
         self.reencoded: dict[str, tuple[str, int]] = {}
 
     @property
@@ -102,13 +106,49 @@ class CpuOps:
         return CpuWeight(weight.packed.head(rows))
 
     def embed(self, table: CpuWeight, tokens: IntArray) -> FloatArray:
-        out = np.empty((tokens.size, table.packed.cols), np.float32)
+        out = self._memory.floats(tokens.size, table.packed.cols)
         _native.unpack_rows(self._backend, table.packed, tokens, out)
         return out
 
+    def angles(self, batch: Batch, frequencies: Float64Array) -> Rope:
+        cos = self._memory.floats(batch.tokens.size, frequencies.size)
+        sin = self._memory.floats(batch.tokens.size, frequencies.size)
+        _native.angles(
+            self._backend, frequencies, batch.row_start, batch.rows, batch.pos_start, cos, sin
+        )
+        return Rope(cos, sin)
+
+    def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
+        count = batch.rows.size
+        out = self._memory.floats(count, x.shape[1])
+        tokens, positions = self._memory.ints(count), self._memory.ints(count)
+        _native.last_rows(
+            self._backend, x, batch.tokens, batch.row_start, batch.rows, batch.pos_start,
+            out, tokens, positions,
+        )  # fmt: skip
+        ones = np.ones(count, np.int32)
+        alone = Batch(
+            tokens=tokens,
+            slots=batch.slots,
+            row_start=np.arange(count, dtype=np.int32),
+            rows=ones,
+            pos_start=positions,
+            fold=np.zeros(count, np.int32),
+            final=ones,
+            page_table=batch.page_table,
+        )
+        return out, alone
+
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
-        out = np.empty_like(x)
+        out = self._memory.floats(*x.shape)
         _native.rms_norm(self._backend, x, weight, eps, out)
+        return out
+
+    def norm_join(
+        self, a: FloatArray, a_norm: FloatArray, b: FloatArray, b_norm: FloatArray, eps: float
+    ) -> FloatArray:
+        out = self._memory.floats(a.shape[0], 2 * a.shape[1])
+        _native.norm_join(self._backend, a, a_norm, b, b_norm, eps, out)
         return out
 
     def linear(
@@ -118,12 +158,12 @@ class CpuOps:
         norm: FloatArray | None = None,
         eps: float = 0.0,
     ) -> tuple[FloatArray, ...]:
-        outs = tuple(np.empty((x.shape[0], w.packed.rows), np.float32) for w in weights)
+        outs = tuple(self._memory.floats(x.shape[0], w.packed.rows) for w in weights)
         _native.linear(self._backend, x, norm, eps, [w.packed for w in weights], list(outs))
         return outs
 
     def linear_add(self, x: FloatArray, weight: CpuWeight, residual: FloatArray) -> FloatArray:
-        out = np.empty_like(residual)
+        out = self._memory.floats(*residual.shape)
         _native.linear_add(self._backend, x, weight.packed, residual, out)
         return out
 
@@ -136,7 +176,7 @@ class CpuOps:
         up: CpuWeight,
         down: CpuWeight,
     ) -> FloatArray:
-        out = np.empty_like(x)
+        out = self._memory.floats(*x.shape)
         _native.ffn(self._backend, x, norm, eps, gate.packed, up.packed, down.packed, out)
         return out
 
@@ -159,7 +199,7 @@ class CpuOps:
     def attend(
         self, qg: FloatArray, norm: FloatArray, eps: float, rope: Rope, cache: KVLayer, batch: Batch
     ) -> FloatArray:
-        out = np.empty((qg.shape[0], qg.shape[1] // 2), np.float32)
+        out = self._memory.floats(qg.shape[0], qg.shape[1] // 2)
         _native.attend(
             self._backend, qg, norm, eps, rope.cos, rope.sin,
             cache.k, cache.v, cache.k_scale, cache.v_scale,
@@ -178,7 +218,7 @@ class CpuOps:
         state: RecurrentLayer,
         batch: Batch,
     ) -> FloatArray:
-        out = np.empty_like(z)
+        out = self._memory.floats(*z.shape)
         _native.delta_net(
             self._backend, qkv, z, beta, alpha,
             weights.conv, weights.a, weights.dt, weights.norm, eps,
@@ -187,6 +227,11 @@ class CpuOps:
             out,
         )  # fmt: skip
         return out
+
+    def program(
+        self, function: Callable[Concatenate[Batch, P], R]
+    ) -> Callable[Concatenate[Batch, P], R]:
+        return Replay(self._memory, function)
 
 
 def instruction_sets() -> list[str]:

@@ -1,23 +1,27 @@
 """The operations that a model is written in.
 
-A model file calls these and nothing else, so a backend is a class with these methods.  Contract
-of every operation: **row invariance**.  The bits of a row's result depend on that row, its
-sequence's state and the weights; never on the other rows of the batch, on the number of threads,
-or on how a prompt was cut into passes.  `reference.py` says what each computes.
+A model file calls these and nothing else, so a backend is a class with these methods, and what a
+forward does can be recorded.  Contract of every operation: **row invariance**.  The bits of a row's
+result depend on that row, its sequence's state and the weights; never on the other rows of the
+batch, on the number of threads, or on how a prompt was cut into passes.  `reference.py` says what
+each computes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from headlong.gguf.types import GGMLType
-from headlong.ops.batch import Batch, FloatArray, IntArray, Rope
+from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
 from headlong.ops.state import DeltaNetShape, KVLayer, RecurrentLayer
 
+P = ParamSpec("P")
+R = TypeVar("R")
 W = TypeVar("W")
 """A backend's own form of a weight matrix, ``[rows = outputs, cols = inputs]``."""
 
@@ -78,8 +82,22 @@ class Ops(Protocol[W]):
     def embed(self, table: W, tokens: IntArray) -> FloatArray:
         """Rows ``tokens`` of ``table``: ``[T, E]``."""
 
+    def angles(self, batch: Batch, frequencies: Float64Array) -> Rope:
+        """Cosine and sine of ``position * frequency`` for every row."""
+
+    def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
+        """Each segment's last row of ``x``, ``[S, E]``, and the batch of these rows alone.
+
+        They count as final and fold nothing.
+        """
+
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
         """RMS norm: ``x / sqrt(mean(x^2) + eps) * weight``."""
+
+    def norm_join(
+        self, a: FloatArray, a_norm: FloatArray, b: FloatArray, b_norm: FloatArray, eps: float
+    ) -> FloatArray:
+        """RMS norms of ``a`` and ``b`` side by side: ``[T, 2 E]``."""
 
     def linear(
         self, x: FloatArray, *weights: W, norm: FloatArray | None = None, eps: float = 0.0
@@ -135,4 +153,15 @@ class Ops(Protocol[W]):
         segment's rows run one by one; the slot keeps the state after row ``final``, the later
         rows become the pending ones.  ``qkv`` ``[T, channels]``, ``z`` ``[T, value_heads *
         value_dim]``, ``beta``, ``alpha`` ``[T, value_heads]``.  Returns the shape of ``z``.
+        """
+
+    def program(
+        self, function: Callable[Concatenate[Batch, P], R]
+    ) -> Callable[Concatenate[Batch, P], R]:
+        """The same function, which the backend may record once for a shape and then replay.
+
+        ``function`` takes a batch and any number of float32 arrays, by position, and computes with
+        operations alone: what it does besides is done only while it is recorded.  The arrays that
+        it returns belong to the program: **its next call overwrites them**, so callers copy what
+        they keep.  Not to be called from two threads at once.
         """

@@ -8,18 +8,18 @@ float rounding alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate
 
 import numpy as np
 import numpy.typing as npt
 
 from headlong.gguf.dequant import dequantise
 from headlong.gguf.types import GGMLType
-from headlong.ops.batch import PAGE, Batch, FloatArray, IntArray, Rope
-from headlong.ops.protocol import DeltaNetWeights, RawMatrix
+from headlong.ops.batch import PAGE, Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.protocol import DeltaNetWeights, P, R, RawMatrix
 from headlong.ops.state import Q8_BLOCK, KVLayer, RecurrentLayer
-
-Float64Array = npt.NDArray[np.float64]
 
 ACTIVATION_BLOCK = 256
 _FLOAT_TYPES = (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
@@ -51,8 +51,32 @@ class ReferenceOps:
     def embed(self, table: ReferenceWeight, tokens: IntArray) -> FloatArray:
         return table.values[tokens].copy()
 
+    def angles(self, batch: Batch, frequencies: Float64Array) -> Rope:
+        angles = batch.positions[:, None] * frequencies
+        return Rope(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+
+    def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
+        last = batch.row_start + batch.rows - 1
+        ones = np.ones_like(batch.rows)
+        alone = Batch(
+            tokens=batch.tokens[last],
+            slots=batch.slots,
+            row_start=np.arange(last.size, dtype=np.int32),
+            rows=ones,
+            pos_start=batch.pos_start + batch.rows - 1,
+            fold=np.zeros_like(ones),
+            final=ones,
+            page_table=batch.page_table,
+        )
+        return x[last], alone
+
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
         return rms_norm(x, weight, eps).astype(np.float32)
+
+    def norm_join(
+        self, a: FloatArray, a_norm: FloatArray, b: FloatArray, b_norm: FloatArray, eps: float
+    ) -> FloatArray:
+        return np.concatenate([self.norm(a, a_norm, eps), self.norm(b, b_norm, eps)], axis=1)
 
     def linear(
         self,
@@ -166,6 +190,11 @@ class ReferenceOps:
                     state.pending_decay[slot, pending] = decay
                     state.pending_u[slot, pending] = qkv[row]
         return out
+
+    def program(
+        self, function: Callable[Concatenate[Batch, P], R]
+    ) -> Callable[Concatenate[Batch, P], R]:
+        return function
 
     @staticmethod
     def _fold(state: RecurrentLayer, slot: int, count: int, key_heads: int) -> None:

@@ -33,6 +33,7 @@ class MTPDrafter(Generic[W]):
         self._head = head
         self._vocabulary = DraftHead(head, leading_rows)
         self._cache = cache
+        self._forward = head.ops.program(lambda batch, hidden: head.forward(batch, hidden, cache))
 
     def observe(
         self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
@@ -53,7 +54,7 @@ class MTPDrafter(Generic[W]):
         began = time.perf_counter()
         segments = [self._segment(r.track, r.tokens, r.lease, len(r.track.rows)) for r in requests]
         rows = np.stack([row for r in requests for row in r.track.rows])
-        hidden = self._head.forward(Batch.of(segments), rows, self._cache)
+        hidden = self._forward(Batch.of(segments), rows)
         for request in requests:
             track = request.track
             track.start += len(track.rows)
@@ -76,7 +77,7 @@ class MTPDrafter(Generic[W]):
             active = [active[i] for i in kept]
             going = [requests[i] for i in active]
             batch = Batch.of([self._next(requests[i], drafts[i], depth) for i in active])
-            hidden = self._head.forward(batch, np.ascontiguousarray(hidden[kept]), self._cache)
+            hidden = self._forward(batch, hidden[kept])
             for index, guesses in zip(active, self._guess(going, hidden, depth), strict=True):
                 drafts[index].extend(guesses)
             chained.append(time.perf_counter() - began)
