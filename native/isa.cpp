@@ -10,6 +10,7 @@ namespace headlong {
   namespace isa {                              \
   extern const LinearKernels linear_kernels;   \
   extern const SequenceKernels sequence_kernels; \
+  extern const SamplingKernels sampling_kernels; \
   }
 HEADLONG_DECLARE(portable)
 #ifdef HEADLONG_X86
@@ -41,10 +42,16 @@ struct Table {
   int count = 0;
 
   Table() {
-    entries[count++] = {{"portable", portable::linear_kernels, portable::sequence_kernels}, true};
+    entries[count++] = {{"portable", portable::linear_kernels, portable::sequence_kernels,
+                          portable::sampling_kernels},
+                         true};
 #ifdef HEADLONG_X86
-    entries[count++] = {{"avx2", avx2::linear_kernels, avx2::sequence_kernels}, has_avx2()};
-    entries[count++] = {{"avx512", avx512::linear_kernels, avx512::sequence_kernels}, has_avx512()};
+    entries[count++] = {{"avx2", avx2::linear_kernels, avx2::sequence_kernels,
+                          avx2::sampling_kernels},
+                         has_avx2()};
+    entries[count++] = {{"avx512", avx512::linear_kernels, avx512::sequence_kernels,
+                          avx512::sampling_kernels},
+                         has_avx512()};
 #endif
   }
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "linear.hpp"
+#include "sampling.hpp"
 #include "sequence.hpp"
 
 namespace headlong {
@@ -11,6 +12,7 @@ struct Kernels {
   const char* isa;
   LinearKernels linear;
   SequenceKernels sequence;
+  SamplingKernels sampling;
 };
 
 // Names of the sets that this build has and this processor runs, slowest first.

@@ -46,6 +46,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("threads", [](const Backend& b) { return b.pool.threads(); })
       .def_prop_ro("isa", [](const Backend& b) { return std::string(b.kernels.isa); });
   headlong::bind_linear(m);
+  headlong::bind_head(m);
+  headlong::bind_sampler(m);
   headlong::bind_sequence(m);
   headlong::bind_batch(m);
   headlong::bind_program(m);

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Concatenate, Generic
 
 from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.best import Best, Bits
 from headlong.ops.protocol import DeltaNetWeights, Ops, P, R, RawMatrix, W
 from headlong.ops.state import KVLayer, RecurrentLayer
 
@@ -71,6 +72,18 @@ class RecordingOps(Generic[W]):
     ) -> tuple[FloatArray, ...]:
         self._record(Call("linear", len(x), weights))
         return self.inner.linear(x, *weights, norm=norm, eps=eps)
+
+    def best(
+        self,
+        x: FloatArray,
+        weight: W,
+        k: int,
+        *,
+        allowed: Bits | None = None,
+        log_sums: bool = False,
+    ) -> Best:
+        self._record(Call("best", len(x), (weight,)))
+        return self.inner.best(x, weight, k, allowed=allowed, log_sums=log_sums)
 
     def linear_add(self, x: FloatArray, weight: W, residual: FloatArray) -> FloatArray:
         self._record(Call("linear_add", len(x), (weight,)))

@@ -99,6 +99,53 @@ def ffn(
     out: _Floats,
 ) -> None: ...
 def argmax_rows(backend: Backend, x: _Floats, out_index: _Ints, out_value: _Floats) -> None: ...
+def best(
+    backend: Backend,
+    x: _Floats,
+    weight: Packed,
+    allowed: _Bytes | None,
+    values: _Floats,
+    ids: _Ints,
+    log_sums: npt.NDArray[np.float64] | None,
+) -> None: ...
+
+class WindowCounts:
+    def __init__(self) -> None: ...
+    def add(self, token: int) -> None: ...
+    def drop(self, token: int) -> None: ...
+    def entries(self) -> tuple[list[int], list[int]]: ...
+
+NAN_LOGITS: int
+INFINITE_LOGITS: int
+NO_TOKEN: int
+
+class Sampler:
+    def __init__(
+        self,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        typical_p: float,
+        repeat: float,
+        frequency: float,
+        presence: float,
+        seed: int,
+        bans: Sequence[int],
+        early_bans: Sequence[int],
+        early_until: int,
+        shift_ids: Sequence[int],
+        shifts: Sequence[float],
+        isa: str = "",
+    ) -> None: ...
+    def row(
+        self, logits: _Floats, ids: _Ints | None, counts: WindowCounts | None, position: int
+    ) -> int: ...
+    def best(self, logits: _Floats, ids: _Ints, position: int) -> int: ...
+
+def uniform(seed: int, position: int, id: int) -> float: ...
+def gumbel(seed: int, position: int, id: int) -> float: ...
+def log_sum(logits: _Floats) -> float: ...
 def read_bandwidth(backend: Backend, bytes: int, repeats: int = 5) -> float: ...
 def kv_store(
     backend: Backend,

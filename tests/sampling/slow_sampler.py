@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headlong.sampling import SamplingParams, gumbel
+from headlong import _native
+from headlong.sampling import SamplingParams
 
 
 def best_first(logits: Sequence[float]) -> list[int]:
@@ -88,9 +89,7 @@ def slow_sample(
         ids = ids[: slow_top_p([row[i] for i in ids], params.top_p)]
     if params.min_p > 0:
         ids = ids[: slow_min_p([row[i] for i in ids], params.min_p)]
-    noise = gumbel(seed, len(history), np.array(ids))
+    noise = [_native.gumbel(seed, len(history), i) for i in ids]
     peak = max(row[i] for i in ids)
-    scores = [
-        (row[i] - peak) / params.temperature + float(g) for i, g in zip(ids, noise, strict=True)
-    ]
+    scores = [(row[i] - peak) / params.temperature + g for i, g in zip(ids, noise, strict=True)]
     return min(i for i, score in zip(ids, scores, strict=True) if score == max(scores))

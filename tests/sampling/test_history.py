@@ -10,10 +10,9 @@ WINDOW = st.integers(-1, 12)
 
 
 def counts(history: TokenHistory) -> dict[int, int]:
-    ids, n = history.window_counts()
-    assert ids.shape == n.shape
-    assert len(set(ids.tolist())) == ids.size
-    return dict(zip(ids.tolist(), n.tolist(), strict=True))
+    ids, n = history.counts.entries()
+    assert len(set(ids)) == len(ids)
+    return dict(zip(ids, n, strict=True))
 
 
 def recount(tokens: list[int], window: int) -> dict[int, int]:

@@ -5,14 +5,6 @@ from headlong.errors import HeadlongError
 from headlong.sampling import TokenSubset
 
 
-def test_columns_of_ids() -> None:
-    subset = TokenSubset([2, 5, 9])
-    columns, present = subset.columns(np.array([9, 0, 5, 100]))
-    assert columns.tolist() == [2, 1]
-    assert present.tolist() == [True, False, True, False]
-    assert len(subset) == 3
-
-
 def test_it_keeps_its_own_ids() -> None:
     ids = np.array([1, 2, 3])
     subset = TokenSubset(ids)

@@ -18,14 +18,15 @@ from typing import Generic
 import numpy as np
 
 from headlong.cache.memory import Cache
+from headlong.engine.judge import judge, predict
 from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
 from headlong.engine.sequence import FinishReason, Sequence, Timing
 from headlong.errors import ContextError, HeadlongError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
+from headlong.ops.best import allowed_bits
 from headlong.ops.protocol import W
-from headlong.sampling import Sampler, SamplingParams, TokenSubset
-from headlong.sampling.confidence import probability
+from headlong.sampling import Sampler, SamplingParams, TokenSubset, needed_by, probability
 from headlong.speculation import (
     Acceptance,
     CostTable,
@@ -33,7 +34,6 @@ from headlong.speculation import (
     Fixed,
     SpeculationStats,
     Verdict,
-    verify,
 )
 from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
 from headlong.speculation.review import Reviewer
@@ -108,6 +108,7 @@ class Engine(Generic[W]):
             lambda batch: model.forward(batch, cache.kv, cache.recurrent)
         )
         self._roles = roles
+        self._allowed = allowed_bits(model.config.vocab, roles.unused)
         self._settings = settings
         self._drafter = drafter
         self._scheduler = Scheduler(cache, settings.prefill_rows)
@@ -280,19 +281,17 @@ class Engine(Generic[W]):
             part[-1:] if s.computed + rows == s.prompt_length else part[:0]
             for (s, rows), part in zip(plan.prefill, parts, strict=False)
         ] + list(parts[len(plan.prefill) :])
-        wanted = np.concatenate(predicting)
-        logits = self._model.logits(wanted) if len(wanted) else None
-        computed = time.perf_counter()
-        verdicts: list[Verdict | None] = []
-        guesses = [()] * len(plan.prefill) + list(drafts.tokens)
         sequences = [s for s, _ in plan.prefill] + list(plan.decode)
-        row = 0
-        for sequence, part, guess in zip(sequences, predicting, guesses, strict=True):
-            if len(part) == 0 or logits is None:
-                verdicts.append(None)
-                continue
-            verdicts.append(_judge(sequence, guess, logits[row : row + len(part)]))
-            row += len(part)
+        needed = needed_by(
+            s.sampler for s, part in zip(sequences, predicting, strict=True) if len(part)
+        )
+        rows = iter(predict(self._model, np.concatenate(predicting), needed, self._allowed))
+        computed = time.perf_counter()
+        guesses = [()] * len(plan.prefill) + list(drafts.tokens)
+        verdicts = [
+            judge(sequence, guess, list(itertools.islice(rows, len(part)))) if len(part) else None
+            for sequence, part, guess in zip(sequences, predicting, guesses, strict=True)
+        ]
         done = time.perf_counter()
         return Verified(parts, tuple(verdicts), computed - began, done - computed)
 
@@ -398,24 +397,3 @@ def _decode_segment(sequence: Sequence, draft: SequenceOf[int]) -> Segment:
         final=1,
         fold=sequence.fold,
     )
-
-
-def _judge(sequence: Sequence, draft: SequenceOf[int], logits: FloatArray) -> Verdict:
-    """Sample row by row; each row sees the tokens that the rows before it settled.
-
-    Where a row cannot be sampled the sequence has an error, and those tokens are all it gets.
-    """
-    settled: list[int] = []
-
-    def sample(row: int) -> int:
-        position = len(sequence.tokens) + row
-        token = sequence.sampler.sample(logits[row], sequence.history, position)
-        sequence.history.append(token)
-        settled.append(token)
-        return token
-
-    try:
-        return verify(draft, sample)
-    except HeadlongError as error:  # NaN, or bans that leave no token
-        sequence.error = error
-        return Verdict(accepted=len(settled), tokens=tuple(settled))

@@ -14,6 +14,7 @@ from typing import Generic
 from headlong.models.config import AttentionShape, Qwen35Config
 from headlong.models.loader import Loader
 from headlong.ops.batch import Batch, Float64Array, FloatArray, Rope, rotary_frequencies
+from headlong.ops.best import Best, Bits
 from headlong.ops.protocol import DeltaNetWeights, Ops, W
 from headlong.ops.state import KVLayer, RecurrentLayer
 
@@ -204,3 +205,7 @@ class Qwen35(Generic[W]):
         """Logits of normed hidden states: ``[n, vocab]``."""
         (logits,) = self.ops.linear(hidden, self.head)
         return logits
+
+    def best(self, hidden: FloatArray, k: int, allowed: Bits) -> Best:
+        """The best ``k`` of each row's logits, among the ids that are allowed."""
+        return self.ops.best(hidden, self.head, k, allowed=allowed)

@@ -12,6 +12,7 @@ import numpy as np
 from headlong import _native
 from headlong.errors import ParameterError, UnsupportedError
 from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.best import Best, Bits
 from headlong.ops.program import Recorder, Replay
 from headlong.ops.protocol import DeltaNetWeights, P, R, RawMatrix
 from headlong.ops.state import KVLayer, RecurrentLayer
@@ -161,6 +162,21 @@ class CpuOps:
         outs = tuple(self._memory.floats(x.shape[0], w.packed.rows) for w in weights)
         _native.linear(self._backend, x, norm, eps, [w.packed for w in weights], list(outs))
         return outs
+
+    def best(
+        self,
+        x: FloatArray,
+        weight: CpuWeight,
+        k: int,
+        *,
+        allowed: Bits | None = None,
+        log_sums: bool = False,
+    ) -> Best:
+        logits = np.empty((x.shape[0], k), np.float32)
+        ids = np.empty((x.shape[0], k), np.int32)
+        sums = np.empty(x.shape[0], np.float64) if log_sums else None
+        _native.best(self._backend, x, weight.packed, allowed, logits, ids, sums)
+        return Best(logits, ids, sums)
 
     def linear_add(self, x: FloatArray, weight: CpuWeight, residual: FloatArray) -> FloatArray:
         out = self._memory.floats(*residual.shape)

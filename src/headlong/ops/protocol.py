@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from headlong.gguf.types import GGMLType
 from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.best import Best, Bits
 from headlong.ops.state import DeltaNetShape, KVLayer, RecurrentLayer
 
 P = ParamSpec("P")
@@ -103,6 +104,22 @@ class Ops(Protocol[W]):
         self, x: FloatArray, *weights: W, norm: FloatArray | None = None, eps: float = 0.0
     ) -> tuple[FloatArray, ...]:
         """``x W^T`` for each weight, after an RMS norm of ``x`` where ``norm`` is given."""
+
+    def best(
+        self,
+        x: FloatArray,
+        weight: W,
+        k: int,
+        *,
+        allowed: Bits | None = None,
+        log_sums: bool = False,
+    ) -> Best:
+        """The ``k`` (1 to outputs) best of ``x W^T``, with the bits that `linear` gives them.
+
+        Only allowed outputs, never -inf; but NaN, which comes before all numbers, and +inf are
+        always returned, as they mean that something is wrong.  ``log_sums`` asks for each row's
+        log(sum of e^logit) over what is allowed.
+        """
 
     def linear_add(self, x: FloatArray, weight: W, residual: FloatArray) -> FloatArray:
         """``residual + x W^T``."""

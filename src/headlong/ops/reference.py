@@ -18,6 +18,7 @@ import numpy.typing as npt
 from headlong.gguf.dequant import dequantise
 from headlong.gguf.types import GGMLType
 from headlong.ops.batch import PAGE, Batch, Float64Array, FloatArray, IntArray, Rope
+from headlong.ops.best import Best, Bits
 from headlong.ops.protocol import DeltaNetWeights, P, R, RawMatrix
 from headlong.ops.state import Q8_BLOCK, KVLayer, RecurrentLayer
 
@@ -88,6 +89,18 @@ class ReferenceOps:
         if norm is not None:
             x = self.norm(x, norm, eps)
         return tuple(self._product(x, weight).astype(np.float32) for weight in weights)
+
+    def best(
+        self,
+        x: FloatArray,
+        weight: ReferenceWeight,
+        k: int,
+        *,
+        allowed: Bits | None = None,
+        log_sums: bool = False,
+    ) -> Best:
+        (logits,) = self.linear(x, weight)
+        return best_of(logits, k, allowed, log_sums)
 
     def linear_add(
         self, x: FloatArray, weight: ReferenceWeight, residual: FloatArray
@@ -212,6 +225,24 @@ class ReferenceOps:
         if weight.quantised and self._emulate_int8:
             x = round_activations(x)
         return np.asarray(x.astype(np.float64) @ weight.values.T.astype(np.float64))
+
+
+def best_of(
+    logits: FloatArray, k: int, allowed: Bits | None = None, log_sums: bool = False
+) -> Best:
+    """`Ops.best` of rows of logits ``[T, outputs]``."""
+    rows = logits.copy()
+    if allowed is not None:
+        mask = np.unpackbits(allowed, count=rows.shape[1], bitorder="little").astype(np.bool_)
+        rows[(rows < np.inf) & ~mask] = -np.inf
+    # Stable sorts keep equal logits in the order of ids; NaN goes before all numbers.
+    order = np.argsort(-rows, axis=1, kind="stable")
+    nan_first = np.argsort(~np.isnan(np.take_along_axis(rows, order, 1)), axis=1, kind="stable")
+    ids = np.take_along_axis(order, nan_first, 1)[:, :k].astype(np.int32)
+    values = np.take_along_axis(rows, ids, 1)
+    ids[values == -np.inf] = -1
+    sums = np.logaddexp.reduce(rows.astype(np.float64), axis=1) if log_sums else None
+    return Best(values, ids, sums)
 
 
 def rms_norm(x: npt.NDArray[np.floating], weight: FloatArray, eps: float) -> Float64Array:

@@ -4,19 +4,19 @@ Sampling is a pure function of (logits, settings, seed, tokens before, position)
 lets speculation be verified by plain equality of tokens.
 """
 
-from headlong.sampling.chain import Sampler
+from headlong.sampling.chain import Logits, Sampler, needed_by
 from headlong.sampling.confidence import probability
 from headlong.sampling.history import TokenHistory
-from headlong.sampling.noise import gumbel
 from headlong.sampling.params import MAX_DRAFT, SamplingParams
 from headlong.sampling.subset import TokenSubset
 
 __all__ = [
     "MAX_DRAFT",
+    "Logits",
     "Sampler",
     "SamplingParams",
     "TokenHistory",
     "TokenSubset",
-    "gumbel",
+    "needed_by",
     "probability",
 ]

@@ -1,10 +1,23 @@
-"""The sampler chain: from a row of logits to a token, as a pure function.
+"""The sampler chain: from logits to a token, as a pure function.
 
 The order is llama.cpp's: logit bias (and bans), penalties, top-k, typical-p, top-p, min-p,
-temperature, draw. The draw adds noise keyed by (seed, position, id) and takes the maximum, so the
-token depends on nothing but the row, the settings, the seed, and the tokens before the position.
-Verification and drafting call the same method; a draft made with the same noise as the target's
-own draw is accepted more often than a draft of the highest logit.
+temperature, draw. The draw adds Gumbel noise keyed by (seed, position, id) and takes the maximum,
+which is a draw from the softmax; so the token depends on nothing but the logits, the settings, the
+seed, and the tokens before the position. Verification and drafting call the same method; a draft
+made with the same noise as the target's own draw is accepted more often than a draft of the highest
+logit. The arithmetic is in `native/sampler.cpp`; this file knows what a request asked for.
+
+- bias: added to the logits of its ids; -inf bans an id.
+- penalties, on tokens of the last `repeat_last_n`: positive logits are divided by `repeat_penalty`,
+  others multiplied; then `count * frequency_penalty + presence_penalty` is subtracted.
+- top-k: the k best, equal ones by id. All sums after it are over what it left.
+- typical-p: those whose surprise, -log(probability), is closest to the entropy, until their
+  probabilities reach p (Meister et al., "Locally typical sampling", TACL 2023).
+- top-p: the fewest best whose probabilities reach p.
+- min-p: those at least p times as probable as the best.
+
+Every filter keeps at least one token. Where top-k is off, exponentials over the whole row are
+float32 and their sums good to about six digits.
 """
 
 import math
@@ -12,29 +25,22 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from headlong import _native
 from headlong.errors import HeadlongError, ParameterError
-from headlong.sampling.filters import (
-    keep_min_p,
-    keep_top_p,
-    keep_typical_p,
-    likely,
-    nucleus,
-    top_k,
-)
+from headlong.ops.batch import FloatArray
+from headlong.ops.best import MOST_BEST, Candidates
 from headlong.sampling.history import TokenHistory
-from headlong.sampling.noise import gumbel
 from headlong.sampling.params import SamplingParams
-from headlong.sampling.penalties import penalise
 from headlong.sampling.subset import TokenSubset
 
-__all__ = ["Sampler"]
+__all__ = ["Logits", "Sampler", "needed_by"]
 
-_Row: TypeAlias = npt.NDArray[np.float32]
-_Ids: TypeAlias = npt.NDArray[np.int64]
+Logits: TypeAlias = FloatArray | Candidates
+"""What is known of the token at a position: a whole row of logits, or the best of it."""
 
-_EVERY_COLUMN: Final = slice(None)
+
+_FAR: Final = 2**62  # beyond every position, and still a 64-bit number
 
 
 class Sampler:
@@ -42,9 +48,10 @@ class Sampler:
 
     params: the request's settings. vocab_size: columns of the target's logits. seed: the
     request's, `params.seed` or, where that is None, one drawn when the request started. banned:
-    ids that are never sampled (unused entries of the vocabulary). eog_ids: end-of-generation
-    tokens, for `ignore_eos` and `min_tokens`. prompt_len: tokens before the first generated one,
-    which `min_tokens` counts from.
+    ids that are never sampled (unused entries of the vocabulary); `Candidates` may hold them or
+    not. eog_ids: end-of-generation tokens, for `ignore_eos` and `min_tokens`. prompt_len: tokens
+    before the first generated one, which `min_tokens` counts from. isa: instruction set of the
+    kernels (default: the fastest), which makes no difference to the token.
 
     Raises ParameterError when logit_bias names a token that the vocabulary lacks.
     """
@@ -57,6 +64,7 @@ class Sampler:
         banned: Iterable[int] = (),
         eog_ids: Iterable[int] = (),
         prompt_len: int = 0,
+        isa: str = "",
     ) -> None:
         self.params = params
         self.seed = seed
@@ -68,16 +76,46 @@ class Sampler:
                     f"{vocab_size - 1}"
                 )
         shifts = [pair for pair in params.bias_pairs if pair[1] not in (0.0, -math.inf)]
-        self._shift_ids = np.array([token for token, _ in shifts], np.int64)
-        self._shift_by = np.array([bias for _, bias in shifts], np.float32)
-        bans = {token for token, bias in params.bias_pairs if bias == -math.inf}
-        bans.update(int(token) for token in banned)
+        unused = {int(token) for token in banned}
         eog = {int(token) for token in eog_ids}
+        bans = unused | {token for token, bias in params.bias_pairs if bias == -math.inf}
         if params.ignore_eos:
             bans |= eog
-        self._bans = _Bans(bans, vocab_size)
-        self._early_bans = _Bans(bans | eog, vocab_size)
-        self._early_until = prompt_len + params.min_tokens  # first position free to end
+        early = bans | eog if params.min_tokens else bans
+        if early and not 0 <= min(early) <= max(early) < vocab_size:
+            raise HeadlongError(
+                f"banned or end-of-generation ids go from {min(early)} to {max(early)}; "
+                f"the vocabulary has {vocab_size}"
+            )
+        self.needs = self._needs(len(early - unused), bool(shifts))
+        self._native = _native.Sampler(
+            temperature=params.temperature,
+            top_k=max(0, min(params.top_k, vocab_size)),
+            top_p=params.top_p,
+            min_p=params.min_p,
+            typical_p=params.typical_p,
+            repeat=params.repeat_penalty,
+            frequency=params.frequency_penalty,
+            presence=params.presence_penalty,
+            seed=seed,
+            bans=sorted(bans),
+            early_bans=sorted(early),
+            early_until=min(prompt_len + params.min_tokens, _FAR),  # first position free to end
+            shift_ids=[token for token, _ in shifts],
+            shifts=[bias for _, bias in shifts],
+            isa=isa,
+        )
+
+    def _needs(self, own_bans: int, shifted: bool) -> int | None:
+        params = self.params
+        if shifted or params.penalised:
+            return None
+        best = 1 if params.greedy else params.top_k
+        # So many of the best may be banned for this request alone.
+        return min(best + own_bans, self._vocab_size) if 1 <= best <= MOST_BEST else None
+
+    needs: int | None
+    """How many of a row's best logits decide its token; None: it takes the whole row."""
 
     def history(self, tokens: Iterable[int] = ()) -> TokenHistory:
         """A history of these tokens that keeps the counts this sampler's penalties look at.
@@ -88,160 +126,76 @@ class Sampler:
 
     def sample(
         self,
-        logits: _Row,
+        logits: Logits,
         history: TokenHistory | Sequence[int],
         position: int,
         subset: TokenSubset | None = None,
     ) -> int:
         """The token at `position`, which is the count of tokens before it.
 
-        logits: float32 [vocab_size], left as they are; -inf rules a token out. history: the
-        tokens before the position, prompt and output. subset: for a trimmed draft head, the ids
-        of the columns; logits then have that length.
+        logits: float32 [vocab_size], left as they are, where -inf rules a token out; or
+        `Candidates` of at least `needs` logits. history: the tokens before the position, prompt
+        and output. subset: for a whole row of a trimmed draft head, the ids of its columns.
 
         Raises HeadlongError for logits of another shape or dtype, for NaN or +inf among them,
         when history and position disagree, and when bans leave no token.
         """
-        self._check(logits, history, position, subset)
-        row = self._shifted(logits, history, subset)
-        best = int(row.argmax())  # finds NaN too: numpy ranks it above all numbers
-        peak = float(row[best])
-        if not peak < math.inf:
-            raise HeadlongError(
-                f"the logits at position {position} hold {'NaN' if math.isnan(peak) else '+inf'}: "
-                "the model's weights or a kernel are at fault"
-            )
-        bans = self._early_bans if position < self._early_until else self._bans
-        if self.params.greedy and _id_of(best, subset) not in bans.members and peak > -math.inf:
-            return _id_of(best, subset)
-        row = bans.applied(row, subset, in_place=row is not logits)
-        best = int(row.argmax())
-        if row[best] == -math.inf:
-            raise HeadlongError(
-                f"no token can be sampled at position {position}: logit_bias and the banned "
-                "tokens leave none"
-            )
-        if self.params.greedy:
-            return _id_of(best, subset)
-        columns = self._candidates(row)
-        ids = columns if subset is None else subset.ids[columns]
-        return self._draw(row[columns].astype(np.float64), ids, position)
-
-    @property
-    def _window(self) -> int:
-        return self.params.repeat_last_n if self.params.penalised else 0
-
-    def _check(
-        self,
-        logits: _Row,
-        history: TokenHistory | Sequence[int],
-        position: int,
-        subset: TokenSubset | None,
-    ) -> None:
-        columns = self._vocab_size if subset is None else len(subset)
-        if logits.shape != (columns,) or logits.dtype != np.float32:
-            raise HeadlongError(
-                f"logits are {logits.dtype} {list(logits.shape)}; wanted float32 [{columns}]"
-            )
         if len(history) != position:
             raise HeadlongError(
                 f"the history holds {len(history)} tokens at position {position}; "
                 "it must hold those before the position"
             )
-
-    def _shifted(
-        self, logits: _Row, history: TokenHistory | Sequence[int], subset: TokenSubset | None
-    ) -> _Row:
-        """Logits after bias and penalties: a copy, or the same array when neither applies."""
-        ids, counts = self._repeated(history)
-        if not self._shift_ids.size and not ids.size:
-            return logits
-        row = logits.copy()
-        if self._shift_ids.size:
-            columns, present = _columns(self._shift_ids, subset)
-            row[columns] += self._shift_by[present]
-        if ids.size:
-            columns, present = _columns(ids, subset)
-            row[columns] = penalise(
-                row[columns],
-                counts[present],
-                repeat=self.params.repeat_penalty,
-                frequency=self.params.frequency_penalty,
-                presence=self.params.presence_penalty,
-            )
-        return row
-
-    def _repeated(self, history: TokenHistory | Sequence[int]) -> tuple[_Ids, _Ids]:
-        """Tokens of the window that penalties look at, and their counts; empty when off."""
-        window = self._window
-        if isinstance(history, TokenHistory) and history.window == window:
-            return history.window_counts()
-        recent = history[-window:] if window > 0 else history[:] if window else ()
-        return np.unique(np.array(recent, np.int64), return_counts=True)
-
-    def _candidates(self, row: _Row) -> _Ids:
-        """Columns that the filters leave."""
-        params = self.params
-        top_p = params.top_p
-        if params.top_k > 0:
-            columns = top_k(row, params.top_k)
-        elif params.typical_p < 1:
-            columns = top_k(row, row.size)
-        elif top_p < 1:
-            columns = nucleus(row, top_p)
-            top_p = 1.0
-        elif params.min_p > 0:
-            columns = likely(row, params.min_p)
+        if isinstance(logits, Candidates):
+            if self.needs is None or logits.ids.size < self.needs:
+                raise HeadlongError(
+                    f"{logits.ids.size} of the best logits are too few; wanted "
+                    f"{self.needs or 'the whole row'}"
+                )
+            token = self._native.best(logits.logits, logits.ids, position)
         else:
-            return np.flatnonzero(row > -math.inf)
-        logits = row[columns].astype(np.float64)
-        if params.typical_p < 1:
-            kept = keep_typical_p(logits, params.typical_p)
-            columns, logits = columns[kept], logits[kept]
-        if top_p < 1:
-            kept_n = keep_top_p(logits, top_p)
-            columns, logits = columns[:kept_n], logits[:kept_n]
-        if params.min_p > 0:
-            columns = columns[: keep_min_p(logits, params.min_p)]
-        return columns
+            columns = self._vocab_size if subset is None else len(subset)
+            if logits.shape != (columns,) or logits.dtype != np.float32:
+                raise HeadlongError(
+                    f"logits are {logits.dtype} {list(logits.shape)}; wanted float32 [{columns}]"
+                )
+            ids = None if subset is None else subset.ids
+            token = self._native.row(logits, ids, self._counts(history), position)
+        if token < 0:
+            raise _refusal(token, position)
+        return token
 
-    def _draw(self, logits: npt.NDArray[np.float64], ids: _Ids, position: int) -> int:
-        """One id by Gumbel-max; a tie goes to the lowest id."""
-        with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf
-            scores = (logits - logits.max()) / self.params.temperature
-        scores += gumbel(self.seed, position, ids)
-        return int(ids[scores == scores.max()].min())
+    @property
+    def _window(self) -> int:
+        return self.params.repeat_last_n if self.params.penalised else 0
 
-
-class _Bans:
-    """Token ids that cannot be sampled."""
-
-    __slots__ = ("ids", "members")
-
-    def __init__(self, members: Iterable[int], vocab_size: int) -> None:
-        self.members = frozenset(members)
-        self.ids: _Ids = np.array(sorted(self.members), np.int64)
-        if self.ids.size and not 0 <= self.ids[0] <= self.ids[-1] < vocab_size:
-            raise HeadlongError(
-                f"banned or end-of-generation ids go from {self.ids[0]} to {self.ids[-1]}; "
-                f"the vocabulary has {vocab_size}"
-            )
-
-    def applied(self, row: _Row, subset: TokenSubset | None, *, in_place: bool) -> _Row:
-        """The row with these tokens at -inf; the same array when there are none."""
-        columns, _ = _columns(self.ids, subset)
-        if not columns.size:
-            return row
-        if not in_place:
-            row = row.copy()
-        row[columns] = -math.inf
-        return row
+    def _counts(self, history: TokenHistory | Sequence[int]) -> _native.WindowCounts | None:
+        """Tokens of the window that penalties look at; None when they are off."""
+        window = self._window
+        if window == 0:
+            return None
+        if isinstance(history, TokenHistory) and history.window == window:
+            return history.counts
+        return TokenHistory(history[-window:] if window > 0 else history[:], window=-1).counts
 
 
-def _id_of(column: int, subset: TokenSubset | None) -> int:
-    return column if subset is None else int(subset.ids[column])
+def needed_by(samplers: Iterable[Sampler]) -> int | None:
+    """How many of the best logits of every row serve all of these; None: whole rows."""
+    most = 1
+    for sampler in samplers:
+        if sampler.needs is None:
+            return None
+        most = max(most, sampler.needs)
+    return most
 
 
-def _columns(ids: _Ids, subset: TokenSubset | None) -> tuple[_Ids, npt.NDArray[np.bool_] | slice]:
-    """Columns of ids, and which of the ids have one."""
-    return (ids, _EVERY_COLUMN) if subset is None else subset.columns(ids)
+def _refusal(code: int, position: int) -> HeadlongError:
+    if code == _native.NO_TOKEN:
+        return HeadlongError(
+            f"no token can be sampled at position {position}: logit_bias and the banned "
+            "tokens leave none"
+        )
+    fault = "NaN" if code == _native.NAN_LOGITS else "+inf"
+    return HeadlongError(
+        f"the logits at position {position} hold {fault}: "
+        "the model's weights or a kernel are at fault"
+    )

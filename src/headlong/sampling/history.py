@@ -7,9 +7,7 @@ are kept in step by single tokens, never recounted.
 from collections.abc import Iterable
 from typing import overload
 
-import numpy as np
-import numpy.typing as npt
-
+from headlong import _native
 from headlong.errors import HeadlongError
 
 __all__ = ["TokenHistory"]
@@ -19,18 +17,21 @@ class TokenHistory:
     """Tokens of one sequence, prompt and output, and how often each occurs in the last `window`.
 
     window: -1 counts all tokens, 0 counts none. `append` and each token that `truncate` drops
-    cost O(1); `window_counts` costs O(distinct tokens in the window).
+    cost O(1).
     """
 
-    __slots__ = ("_counts", "_tokens", "_window")
+    __slots__ = ("_tokens", "_window", "counts")
 
     def __init__(self, tokens: Iterable[int] = (), window: int = 0) -> None:
         if window < -1:
             raise HeadlongError(f"a history window of {window} tokens; it must be -1 or more")
         self._window = window
         self._tokens: list[int] = []
-        self._counts: dict[int, int] = {}
+        self.counts = _native.WindowCounts()
         self.extend(tokens)
+
+    counts: _native.WindowCounts
+    """How often each token occurs in the window."""
 
     @property
     def window(self) -> int:
@@ -53,9 +54,9 @@ class TokenHistory:
         tokens.append(token)
         if self._window == 0:
             return
-        self._counts[token] = self._counts.get(token, 0) + 1
+        self.counts.add(token)
         if 0 < self._window < len(tokens):
-            self._drop(tokens[-1 - self._window])
+            self.counts.drop(tokens[-1 - self._window])
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Adds tokens at the end, in order."""
@@ -72,24 +73,5 @@ class TokenHistory:
             return
         while len(tokens) > length:
             if 0 < self._window < len(tokens):
-                returning = tokens[-1 - self._window]
-                self._counts[returning] = self._counts.get(returning, 0) + 1
-            self._drop(tokens.pop())
-
-    def window_counts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Distinct tokens of the window, in no particular order, and their counts: int64 [n] each.
-
-        Both are empty when the window is 0.
-        """
-        n = len(self._counts)
-        return (
-            np.fromiter(self._counts.keys(), np.int64, n),
-            np.fromiter(self._counts.values(), np.int64, n),
-        )
-
-    def _drop(self, token: int) -> None:
-        left = self._counts[token] - 1
-        if left:
-            self._counts[token] = left
-        else:
-            del self._counts[token]
+                self.counts.add(tokens[-1 - self._window])
+            self.counts.drop(tokens.pop())

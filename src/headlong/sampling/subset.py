@@ -9,12 +9,12 @@ __all__ = ["TokenSubset"]
 
 
 class TokenSubset:
-    """Token ids of the columns of a row of logits, strictly ascending: int64 [n]."""
+    """Token ids of the columns of a row of logits, strictly ascending: int32 [n]."""
 
     __slots__ = ("ids",)
 
     def __init__(self, ids: npt.ArrayLike) -> None:
-        array = np.array(ids, dtype=np.int64)
+        array = np.array(ids, dtype=np.int32)
         if array.ndim != 1 or not array.size or array[0] < 0 or (np.diff(array) <= 0).any():
             raise HeadlongError("a subset of the vocabulary needs ids in strictly ascending order")
         array.flags.writeable = False
@@ -22,11 +22,3 @@ class TokenSubset:
 
     def __len__(self) -> int:
         return self.ids.size
-
-    def columns(
-        self, ids: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Columns of those ids that are in the subset, and the mask over ids of which are."""
-        places = np.minimum(np.searchsorted(self.ids, ids), self.ids.size - 1)
-        present = self.ids[places] == ids
-        return places[present].astype(np.int64), present
