@@ -1,4 +1,5 @@
-// Python face of the fused LM head: checks every argument, releases the GIL, calls head_ops.
+// Python face of the fused LM head: checks every argument, then performs (program.hpp)
+// what head_ops does.
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -6,6 +7,7 @@
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "head_ops.hpp"
+#include "program.hpp"
 
 namespace nb = nanobind;
 
@@ -40,8 +42,8 @@ void py_best(Backend& backend, nb::handle x_, const Packed& weight, nb::handle a
                       values.f32(),
                       ids.data<int32_t>(),
                       log_sums ? log_sums->data<double>() : nullptr};
-  nb::gil_scoped_release release;
-  best_rows(backend, weight, head);
+  const auto run = [&weight, head](Backend& b) { best_rows(b, weight, head); };
+  perform(backend, run, x, weight, allowed, values, ids, log_sums);
 }
 
 }  // namespace

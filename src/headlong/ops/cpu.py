@@ -172,8 +172,8 @@ class CpuOps:
         allowed: Bits | None = None,
         log_sums: bool = False,
     ) -> Best:
-        logits = np.empty((x.shape[0], k), np.float32)
-        ids = np.empty((x.shape[0], k), np.int32)
+        logits = self._memory.floats(x.shape[0], k)
+        ids = self._memory.ints(x.shape[0], k)
         sums = np.empty(x.shape[0], np.float64) if log_sums else None
         _native.best(self._backend, x, weight.packed, allowed, logits, ids, sums)
         return Best(logits, ids, sums)
