@@ -25,8 +25,8 @@ def draw(report: Report) -> str:
             f"width='{_WIDTH}' height='{height}' role='img'>",
             f"<title>{escape(report.file.name)}: tokens per second</title>",
             f"<rect width='{_WIDTH}' height='{height}' rx='6' fill='#ffffff'/>",
-            _text(16, 28, report.file.name + ": tokens per second", size=16, weight="600"),
-            _text(16, 50, _caption(report), size=12, fill="#57606a"),
+            text(16, 28, report.file.name + ": tokens per second", size=16, weight="600"),
+            text(16, 50, _caption(report), size=12, fill="#57606a"),
             *(_bar(arm, _TOP + _ROW * i, scale, base) for i, arm in enumerate(arms)),
             "</svg>",
             "",
@@ -51,16 +51,16 @@ def _bar(arm: ArmResult, y: int, scale: float, base: float | None) -> str:
     if ours and base is not None and rates.median != base:
         label += f"  ({rates.median / base:.2f} x plain)"
     return (
-        _text(_LEFT - 10, middle + 4, f"{arm.engine} {arm.mode}", anchor="end")
+        text(_LEFT - 10, middle + 4, f"{arm.engine} {arm.mode}", anchor="end")
         + f"<rect x='{_LEFT}' y='{y}' width='{width:.1f}' height='{_ROW - 8}' rx='2' "
         f"fill='{_OURS if ours else _THEIRS}'/>"
         f"<line x1='{_LEFT + low * scale:.1f}' x2='{_LEFT + high * scale:.1f}' y1='{middle}' "
         f"y2='{middle}' stroke='#24292f' stroke-width='1.5'/>"
-        + _text(_LEFT + high * scale + 8, middle + 4, label)
+        + text(_LEFT + high * scale + 8, middle + 4, label)
     )
 
 
-def _text(
+def text(
     x: float, y: float, words: str, *, size: int = 13, weight: str = "400",
     fill: str = "#24292f", anchor: str = "start",
 ) -> str:  # fmt: skip

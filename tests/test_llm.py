@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -281,3 +283,68 @@ def test_how_much_is_drafted_never_shows_in_the_text(path: Path, draft_n_max: st
     found = LLM(path, threads=1, draft_n_max=draft_n_max).generate("the", params)
     assert found.tokens == expected.tokens
     assert found.text == expected.text
+
+
+# --- Costs kept between runs
+
+
+def test_costs_are_kept_for_the_next_start(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLONG_CACHE", str(tmp_path / "kept"))
+    llm = LLM(path, context=256, threads=1, sequences=1)
+    (file,) = (tmp_path / "kept").iterdir()
+    assert json.loads(file.read_text())["costs"]["lessons"] == 0
+    while llm.stats.rounds < 600:  # short rounds teach one time in eight
+        llm.generate([40, 41], SamplingParams(max_tokens=200, temperature=1.5, ignore_eos=True))
+    llm.close()
+    assert json.loads(file.read_text())["costs"]["lessons"] >= 64
+
+    def measured(*arguments: object) -> None:
+        raise AssertionError("costs were known")
+
+    monkeypatch.setattr("headlong.engine.calibrate.measure_costs", measured)
+    monkeypatch.setattr("headlong.engine.calibrate.SPREAD", 1e9)  # whatever this machine is doing
+    again = LLM(path, context=256, threads=1, sequences=1)
+    again.close()
+    assert list((tmp_path / "kept").iterdir()) == [file]
+
+
+def test_what_was_learned_is_kept_when_the_object_is_dropped(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLONG_CACHE", str(tmp_path))
+    llm = LLM(path, context=256, threads=1, sequences=1)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    while llm.stats.rounds < 600:
+        llm.generate([40, 41], SamplingParams(max_tokens=200, temperature=1.5, ignore_eos=True))
+    del llm
+    gc.collect()
+    assert file.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_noted(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("HEADLONG_CACHE", str(blocked))
+    notes: list[str] = []
+
+    class Noted(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    llm = LLM(path, context=256, threads=1, progress=Noted())
+    assert [n for n in notes if str(blocked) in n and "HEADLONG_CACHE" in n]
+    llm.close()
+
+
+def test_fixed_lengths_need_no_costs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLONG_CACHE", str(tmp_path))
+    LLM(path, context=256, threads=1, draft_n_max=2).close()
+    LLM(path, context=256, threads=1, spec_type="none").close()
+    assert not list(tmp_path.iterdir())

@@ -37,6 +37,7 @@ PARAMETERS = {
     "chat": "messages, params=None, *, tools=(), template_kwargs=None",
     "stream_chat": "messages, params=None, *, tools=(), template_kwargs=None",
     "logits": "tokens",
+    "close": "",
 }
 PROPERTIES = {"context", "has_mtp", "rehearsal", "stats"}
 

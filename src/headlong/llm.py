@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from headlong import __version__
 from headlong.cache.memory import Cache
-from headlong.engine.calibrate import measure_costs
+from headlong.engine.calibrate import find_costs
 from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
+from headlong.engine.cost_cache import VARIABLE, CostCache, CostKey, cache_folder
 from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
 from headlong.models.rehearsal import Rehearsal
 from headlong.ops.batch import FloatArray
-from headlong.ops.cpu import CpuOps
+from headlong.ops.cpu import CpuOps, available_cores
+from headlong.ops.processor import processor_name
 from headlong.ops.state import KV_TYPES
 from headlong.progress import Progress, Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
@@ -101,10 +105,20 @@ class LLM:
         if model.head is not None and cache.mtp_kv is not None:
             drafter = MTPDrafter(model.head, cache.mtp_kv)
         costs = CostTable()
+        self._closing: weakref.finalize[..., LLM] | None = None
         if drafter is not None and isinstance(draft_length, Auto):
+            kept = _cost_cache(self._ops, model.fingerprint, kv_type)
             with progress.stage("costs", 1, "") as stage:
-                costs = measure_costs(model.trunk, drafter, cache)
+                known = kept.load() if kept is not None else None
+                costs = find_costs(model.trunk, drafter, cache, known)
                 stage.advance(1)
+            if kept is not None:
+                if not costs.lessons and not kept.save(costs.record()):
+                    progress.note(
+                        f"costs cannot be kept in {kept.path.parent} and are measured at every "
+                        f"start; name a folder in {VARIABLE}, or set it to off"
+                    )
+                self._closing = weakref.finalize(self, _keep_costs, kept, costs)
         unused = (*model.tokenizer.unused_ids, *range(model.tokenizer.size, config.vocab))
         self._engine = Engine(
             model.trunk,
@@ -135,6 +149,14 @@ class LLM:
     def stats(self) -> SpeculationStats:
         """Speculation since loading, over all requests."""
         return self._engine.totals
+
+    def close(self) -> None:
+        """Keep what was learned about this machine's costs for the next start.
+
+        It happens by itself when the object is dropped, and when Python ends.
+        """
+        if self._closing is not None:
+            self._closing()
 
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Completion:
         """Complete a prompt, given as text or token ids.
@@ -221,6 +243,26 @@ class LLM:
             return [operator.index(token) for token in prompt]
         except TypeError:
             raise ParameterError("a prompt is a text or a list of token ids.") from None
+
+
+def _cost_cache(ops: CpuOps, fingerprint: str, kv_type: str) -> CostCache | None:
+    folder = cache_folder()
+    if folder is None:
+        return None
+    key = CostKey(
+        processor=processor_name(),
+        cores=available_cores(),
+        isa=ops.isa,
+        threads=ops.threads,
+        model=fingerprint,
+        kv_type=kv_type,
+        headlong=__version__,
+    )
+    return CostCache(folder, key)
+
+
+def _keep_costs(kept: CostCache, costs: CostTable) -> None:
+    kept.improve(costs.record())
 
 
 def _read(

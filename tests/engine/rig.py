@@ -32,11 +32,15 @@ class GivenCosts(CostTable):
         self._row = row
         self._draft = draft
 
-    def observe_pass(self, rows: int, seconds: float, context: int = 0) -> None:
+    def observe_pass(
+        self, rows: int, seconds: float, context: int = 0, sequences: int = 1, *, live: bool = True
+    ) -> None:
         assert rows >= 1
         assert seconds > 0
 
-    def observe_draft(self, first: float, chained: SequenceOf[float] = ()) -> None:
+    def observe_draft(
+        self, first: float, chained: SequenceOf[float] = (), context: int = 0
+    ) -> None:
         assert min([first, *chained]) > 0
 
     def observe_sampling(self, rows: int, seconds: float) -> None:
@@ -45,8 +49,8 @@ class GivenCosts(CostTable):
     def observe_overhead(self, seconds: float) -> None:
         assert seconds > 0
 
-    def pass_seconds(self, rows: int, context: int = 0) -> float:
-        return 1 + self._row * (rows - 1)
+    def passes(self, rows: int, count: int, context: int = 0, sequences: int = 1) -> list[float]:
+        return [1 + self._row * (n - 1) for n in range(rows, rows + count)]
 
     def first_draft_seconds(self, context: int = 0) -> float:
         return self._draft

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 from rig import Rig, generated
 
 from headlong.engine import calibrate
-from headlong.engine.calibrate import ROWS, measure_costs
+from headlong.engine.calibrate import ROWS, check_costs, find_costs, measure_costs
+from headlong.models.mtp import MTPHead
 from headlong.speculation import CostTable, Fixed
+from headlong.speculation.costs import CostRecord
 from headlong.speculation.drafter import Drafter
 from headlong.speculation.mtp import MTPDrafter
 from tiny import Tiny
@@ -75,3 +80,84 @@ def test_an_interrupt_gives_back_what_was_held(chain: Tiny) -> None:
     with pytest.raises(KeyboardInterrupt):
         measure(rig)
     assert rig.idle
+
+
+class Clock:
+    """Time that passes only where operations are done: a second each, times the machine's speed."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.speed = 1.0
+        self.head = 1.0  # beside it, what the head's operations take
+        self._in_head = False
+        rig.ops.before = self._pass
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        forward = MTPHead.forward
+
+        def noted(*args: Any) -> Any:
+            self._in_head = True
+            try:
+                return forward(*args)
+            finally:
+                self._in_head = False
+
+        monkeypatch.setattr(MTPHead, "forward", noted)
+
+    def _pass(self, name: str) -> None:
+        self.now += self.speed * (self.head if self._in_head else 1.0)
+
+
+def known_costs(rig: Rig) -> CostRecord:
+    costs = measure(rig)
+    for _ in range(100):
+        costs.observe_pass(1, costs.pass_seconds(1), 1)
+    record = costs.record()
+    assert record.lessons == 100
+    return record
+
+
+def check(rig: Rig, known: CostRecord) -> CostTable | None:
+    return check_costs(rig.model.trunk, drafter_of(rig), rig.cache, known)
+
+
+@pytest.mark.parametrize("speed", [0.2, 1.0, 7.0])
+def test_known_costs_are_taken_at_todays_speed(
+    chain: Tiny, monkeypatch: pytest.MonkeyPatch, speed: float
+) -> None:
+    rig = Rig.make(chain.path)
+    clock = Clock(rig, monkeypatch)
+    known = known_costs(rig)
+    clock.speed = speed
+    began = len(rig.ops.calls)
+    costs = check(rig, known)
+    assert costs is not None
+    assert costs.lessons == known.lessons
+    expected = CostTable.of(known)
+    for rows in (1, 2, 3, 8):
+        assert costs.pass_seconds(rows) == pytest.approx(speed * expected.pass_seconds(rows))
+    assert costs.draft_seconds(3) == pytest.approx(speed * expected.draft_seconds(3))
+    assert rig.idle
+    embedded = [c.rows for c in rig.ops.calls[began:] if c.name == "embed"]
+    assert embedded.count(4) == 2
+    assert len(embedded) < 20  # a few passes
+
+
+def test_costs_that_have_changed_their_shape_are_measured_again(
+    chain: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig.make(chain.path)
+    clock = Clock(rig, monkeypatch)
+    known = known_costs(rig)
+    clock.head = 3.0
+    assert check(rig, known) is None
+    costs = find_costs(rig.model.trunk, drafter_of(rig), rig.cache, known)
+    assert costs.lessons == 0
+    assert costs.draft_step_seconds() > 2 * known.draft_step
+    assert rig.idle
+
+
+def test_nothing_known_is_measured(chain: Tiny) -> None:
+    rig = Rig.make(chain.path)
+    costs = find_costs(rig.model.trunk, drafter_of(rig), rig.cache, None)
+    assert costs.measured_rows == tuple(sorted(ROWS))
+    assert costs.record().checked().lessons == 0

@@ -12,6 +12,7 @@ from simulation import MACHINES, Even, Machine, Mixed, Simulation, best_fixed
 from headlong.errors import HeadlongError
 from headlong.sampling import MAX_DRAFT
 from headlong.speculation import Acceptance, CostTable, choose
+from headlong.speculation.costs import ContextCost
 
 RATES = (0.0, 0.3, 0.6, 0.8, 0.95)
 
@@ -221,3 +222,33 @@ def test_doubtful_guesses_end_a_draft_and_sure_ones_take_it_further(name: str) -
         simulation.speed(text, 100)
         runs.append(simulation.speed(text, 400))
     assert sum(runs) / len(runs) > GAINS[name] * best
+
+
+@pytest.mark.parametrize(
+    ("context", "longer"),
+    [
+        # Every further row reads all of it again: drafts get shorter.
+        (ContextCost(row=1e-4, further_row=1e-4, draft=1e-5), False),
+        # A pass reads it once for all its rows: what a pass costs is shared by more tokens.
+        (ContextCost(row=1e-4, further_row=1e-7, draft=1e-7), True),
+    ],
+)
+def test_lengths_follow_what_context_costs(context: ContextCost, longer: bool) -> None:
+    costs = CostTable(context)
+    for _ in range(5):
+        for rows in range(1, 17):
+            costs.observe_pass(rows, 1 + 0.12 * (rows - 1) + context.of_pass(rows, 1, 1), 1)
+        costs.observe_draft(0.1, [0.1])
+    lengths = [choose([(taught(0.8), 15)], costs, n).lengths[0] for n in (1, 10_000, 50_000)]
+    assert lengths == sorted(lengths, reverse=not longer)
+    assert lengths[0] != lengths[-1]
+
+
+def test_where_context_makes_drafts_dear_none_are_made() -> None:
+    costs = CostTable(ContextCost(row=1e-4, further_row=1e-4, draft=5e-5))
+    for _ in range(5):
+        for rows in (1, 2, 4, 8):
+            costs.observe_pass(rows, 1 + 0.02 * rows)
+        costs.observe_draft(0.1, [0.1])
+    assert choose([(taught(0.5), 15)], costs, 0).lengths[0] > 0
+    assert choose([(taught(0.5), 15)], costs, 200_000).lengths == [0]

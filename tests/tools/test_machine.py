@@ -8,7 +8,8 @@ import numpy as np
 
 import headlong
 from headlong.ops.cpu import CpuOps, available_cores, instruction_sets
-from headlong.tools.machine import describe_machine, processor_name
+from headlong.ops.processor import processor_name
+from headlong.tools.machine import describe_machine
 
 
 def test_what_computes_is_described() -> None:

@@ -8,49 +8,129 @@ these first figures only keep early choices from being blind.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from statistics import median
+from typing import Generic
 
 import numpy as np
 
 from headlong.cache.memory import Cache
 from headlong.cache.pages import Lease
+from headlong.engine.context_cost import measure_context
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
 from headlong.sampling import TokenSubset
 from headlong.sampling.confidence import probability
-from headlong.speculation import CostTable
-from headlong.speculation.drafter import Drafter, DraftRequest, DraftTrack, Guess
+from headlong.speculation.costs import CostRecord, CostTable
+from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, DraftTrack, Guess
 
 ROWS = (8, 4, 2, 1)
 """Falling, so that every pass but the first has as many rows to fold as if all were accepted."""
 BUDGET = 0.5
 """Seconds after which no further repetition starts: a slow model is measured once."""
-REPEATS = 6
+REPEATS = 30
+"""The faster half of them counts: whatever else the machine does can only add."""
+CHECKED_ROWS = (4, 1)
+CHECKS = 2
+"""What is measured again where costs are known: enough to see how fast the machine is today."""
+SPREAD = 1.6
+"""Known costs are believed while passes and drafts take times that lie within this factor of each
+other, compared with what was known."""
+
+
+def find_costs(
+    trunk: Qwen35[W], drafter: Drafter, cache: Cache, known: CostRecord | None
+) -> CostTable:
+    """The costs that are known, at today's speed; measured where they are not, or no more true."""
+    if known is not None:
+        found = check_costs(trunk, drafter, cache, known)
+        if found is not None:
+            return found
+    return measure_costs(trunk, drafter, cache)
 
 
 def measure_costs(trunk: Qwen35[W], drafter: Drafter, cache: Cache) -> CostTable:
-    """Time passes and drafts; the table holds at least one sample of each."""
-    costs = CostTable()
-    deadline = time.perf_counter() + BUDGET
+    """Time passes, drafts and attention; the table holds at least one sample of each."""
     lease = cache.lease()
     try:
-        # Uncounted: touches every weight once.
-        hidden = _pass(trunk, cache, lease, max(ROWS), fold=0)
-        folding = max(ROWS)
+        costs = CostTable(measure_context(trunk, cache, lease))
+        deadline = time.perf_counter() + BUDGET
+        rounds = _Rounds(trunk, drafter, cache, lease)
+        passes: dict[int, list[float]] = {rows: [] for rows in ROWS}
+        first: list[float] = []
+        chained: list[float] = []
         for repeat in range(REPEATS):
             if repeat and time.perf_counter() > deadline:
                 break
             for rows in ROWS:
-                if rows > 1:
-                    _, times = drafter.draft([_request(drafter, lease, hidden, rows - 1)])
-                    costs.observe_draft(times.first, times.chained)
-                began = time.perf_counter()
-                hidden = _pass(trunk, cache, lease, rows, fold=min(rows, folding) - 1)
-                costs.observe_pass(rows, time.perf_counter() - began, rows)
-                folding = rows
+                seconds, times = rounds.run(rows)
+                passes[rows].append(seconds)
+                if times is not None:
+                    first.append(times.first)
+                    chained += times.chained
     finally:
         cache.release(lease)
+    for rows, samples in passes.items():
+        for seconds in _faster_half(samples):
+            costs.observe_pass(rows, seconds, rows, live=False)
+    step = median(_faster_half(chained))
+    for seconds in _faster_half(first):
+        costs.observe_draft(seconds, [step])
     return costs
+
+
+def _faster_half(samples: list[float]) -> list[float]:
+    return sorted(samples)[: (len(samples) + 1) // 2]
+
+
+def check_costs(
+    trunk: Qwen35[W], drafter: Drafter, cache: Cache, known: CostRecord
+) -> CostTable | None:
+    """A few rounds: the known costs at today's speed, or None if they are not true any more."""
+    expected = CostTable.of(replace(known, sampling=0.0))  # these passes are not sampled
+    ratios: list[list[float]] = [[], []]  # of passes, of drafts
+    lease = cache.lease()
+    try:
+        rounds = _Rounds(trunk, drafter, cache, lease)
+        for _ in range(CHECKS):
+            for rows in CHECKED_ROWS:
+                seconds, times = rounds.run(rows)
+                ratios[0].append(seconds / expected.pass_seconds(rows))
+                if times is not None:
+                    ratios[1].append(times.total / expected.draft_seconds(rows - 1))
+    finally:
+        cache.release(lease)
+    passes, drafts = (min(each) for each in ratios)
+    if not 1 / SPREAD < passes / drafts < SPREAD:
+        return None
+    costs = CostTable.of(known)
+    costs.scale(passes)
+    return costs
+
+
+class _Rounds(Generic[W]):
+    """Rounds of a sequence that stays at its beginning, all drafts being accepted."""
+
+    def __init__(self, trunk: Qwen35[W], drafter: Drafter, cache: Cache, lease: Lease) -> None:
+        self._trunk = trunk
+        self._drafter = drafter
+        self._cache = cache
+        self._lease = lease
+        # Uncounted: touches every weight once.
+        self._hidden = _pass(trunk, cache, lease, max(ROWS), fold=0)
+
+    def run(self, rows: int) -> tuple[float, DraftTimes | None]:
+        """Drafts and a pass over them and one row; seconds of the pass, and of the drafts."""
+        times, folding = None, len(self._hidden)
+        if rows > 1:
+            request = _request(self._drafter, self._lease, self._hidden, rows - 1)
+            _, times = self._drafter.draft([request])
+        began = time.perf_counter()
+        self._hidden = _pass(
+            self._trunk, self._cache, self._lease, rows, fold=min(rows, folding) - 1
+        )
+        return time.perf_counter() - began, times
 
 
 def _pass(trunk: Qwen35[W], cache: Cache, lease: Lease, rows: int, fold: int) -> FloatArray:

@@ -29,6 +29,7 @@ from headlong.ops.protocol import W
 from headlong.sampling import Sampler, SamplingParams, TokenSubset, needed_by, probability
 from headlong.speculation import (
     Acceptance,
+    Auto,
     CostTable,
     DraftLength,
     Fixed,
@@ -73,11 +74,15 @@ class Emission:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Draft tokens of every decoding sequence of a plan, in its order, and their probabilities."""
+    """Draft tokens of every decoding sequence of a plan, in its order, and their probabilities.
+
+    ``seconds`` are those of the drafter and of what the engine does around it.
+    """
 
     tokens: tuple[tuple[int, ...], ...]
     probabilities: tuple[tuple[float, ...], ...]
     times: DraftTimes | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,8 @@ class Engine(Generic[W]):
         wanted = [(s, a) for s, a in zip(plan.decode, allowances, strict=True) if a.limit]
         if self._drafter is None or not wanted:
             nothing: tuple[tuple[()], ...] = ((),) * len(plan.decode)
-            return Drafts(nothing, nothing, None)
+            return Drafts(nothing, nothing, None, 0.0)
+        began = time.perf_counter()
         marks = [len(s.history) for s, _ in wanted]
         made, times = self._drafter.draft([self._request(s, a) for s, a in wanted])
         for (sequence, _), mark in zip(wanted, marks, strict=True):
@@ -223,6 +229,7 @@ class Engine(Generic[W]):
             tuple(tuple(guess.token for guess in own) for own in guesses),
             tuple(tuple(guess.probability for guess in own) for own in guesses),
             times,
+            time.perf_counter() - began,
         )
 
     def _allowances(self, plan: Plan) -> tuple[Allowance, ...]:
@@ -233,7 +240,7 @@ class Engine(Generic[W]):
         if isinstance(setting, Fixed):
             return tuple(Allowance(cap, cap, cap) for cap in caps)
         requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
-        context = max(len(s.tokens) for s in plan.decode)
+        context = sum(len(s.tokens) for s in plan.decode)
         return self._reviewer.review(tuple(s.id for s in plan.decode), requests, context)
 
     def _cap(self, sequence: Sequence) -> int:
@@ -312,8 +319,9 @@ class Engine(Generic[W]):
             sequence.fold = verdict.accepted
             for counts in (sequence.stats, self.totals):
                 counts.record(len(sure), verdict.accepted)
-            for learner in (sequence.acceptance, self._acceptance):
-                learner.record(len(sure), verdict.accepted, sure)
+            if isinstance(self._settings.draft_length, Auto):  # nobody else wants to know
+                for learner in (sequence.acceptance, self._acceptance):
+                    learner.record(len(sure), verdict.accepted, sure)
             kept = next(hidden)[: 1 + verdict.accepted]
             emissions.append(self._advance(sequence, verdict, kept))
         return emissions
@@ -364,13 +372,14 @@ class Engine(Generic[W]):
         if plan.prefill or not plan.decode or not self._reviewer.listening:
             return
         rows = sum(1 + len(d) for d in drafts.tokens)
-        context = max(len(s.tokens) for s in plan.decode)
-        self.costs.observe_pass(rows, verified.pass_seconds, context)
+        context = sum(len(s.tokens) for s in plan.decode)
+        self.costs.observe_pass(rows, verified.pass_seconds, context, len(plan.decode))
         self.costs.observe_sampling(rows, max(1e-9, verified.sampling_seconds))
-        beside = seconds - verified.pass_seconds - verified.sampling_seconds - spent
+        beside = seconds - verified.pass_seconds - verified.sampling_seconds - drafts.seconds
         self.costs.observe_overhead(max(1e-9, beside - self._reviewer.seconds))
         if drafts.times:
-            self.costs.observe_draft(drafts.times.first, drafts.times.chained)
+            first = drafts.seconds - sum(drafts.times.chained)  # with what any draft takes
+            self.costs.observe_draft(first, drafts.times.chained, context)
 
 
 def _prompt_segment(sequence: Sequence, rows: int) -> Segment:

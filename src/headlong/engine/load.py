@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class LoadedModel(Generic[W]):
     """A model in a backend's memory, and the file's tokenizer.
 
     ``head`` is `None` without MTP; ``rehearsal`` is set where the weights are made up.
+    ``fingerprint`` tells files apart that compute differently: names, types, shapes and sizes.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class LoadedModel(Generic[W]):
     tokenizer: Tokenizer
     vocabulary: Vocabulary
     rehearsal: Rehearsal | None
+    fingerprint: str
 
     @property
     def config(self) -> Qwen35Config:
@@ -91,7 +94,16 @@ def load_model(
                 f"{len(skipped)} tensors of an MTP head are in the file, but "
                 f"{architecture(file.metadata)}.nextn_predict_layers is not set: head not used"
             )
-    return LoadedModel(file.path, trunk, head, tokenizer, vocabulary, rehearsal)
+    return LoadedModel(
+        file.path, trunk, head, tokenizer, vocabulary, rehearsal, _fingerprint(file, config)
+    )
+
+
+def _fingerprint(file: GGUFFile, config: Qwen35Config) -> str:
+    digest = hashlib.sha256(repr((config, file.size)).encode())
+    for name, info in file.tensors.items():
+        digest.update(repr((name, info.type.name, info.shape)).encode())
+    return digest.hexdigest()
 
 
 def _vocab_rows(file: GGUFFile) -> int:

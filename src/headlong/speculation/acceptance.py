@@ -21,6 +21,8 @@ _PRIOR_ROUNDS: Final = 7.0
 # that say something about a depth, and after 512 that do not.
 _FADE: Final = 0.5 ** (1 / 64)
 _IDLE_FADE: Final = 0.5 ** (1 / 512)
+# The longest first draft.
+_FIRST_HORIZON: Final = 4
 # Nothing is certain.
 _LEAST, _MOST = 0.002, 0.998
 
@@ -37,7 +39,17 @@ class Acceptance:
     only seen after sure ones; `calibration` says how sure, and what that explains is taken out.
     """
 
-    __slots__ = ("_hits", "_last", "_last_accepted", "_prior", "_rounds", "_tries", "calibration")
+    __slots__ = (
+        "_deepest",
+        "_hits",
+        "_last",
+        "_last_accepted",
+        "_prior",
+        "_rates",
+        "_rounds",
+        "_tries",
+        "calibration",
+    )
 
     def __init__(self, prior: "Acceptance | None" = None) -> None:
         self._prior = prior
@@ -47,6 +59,8 @@ class Acceptance:
         self._rounds = 0
         self._last = [0] * MAX_DRAFT  # round in which a draft last had this depth
         self._last_accepted = [False] * MAX_DRAFT
+        self._deepest = 0
+        self._rates: list[float] = []  # as they were last asked for: a few rounds old at most
 
     def record(self, drafted: int, accepted: int, probabilities: Sequence[float] = ()) -> None:
         """Learns from one round: the first `accepted` of `drafted` tokens were right.
@@ -56,8 +70,9 @@ class Acceptance:
         self._rounds += 1
         if not drafted:
             return
+        self._deepest = max(self._deepest, drafted)
         reached = min(drafted, accepted + 1)
-        rates = self.rates(reached) if probabilities else []
+        rates = self._rates if len(self._rates) >= reached else self.rates(reached)
         for depth in range(drafted):
             idle = self._rounds - self._last[depth] - 1
             self._last[depth] = self._rounds
@@ -68,11 +83,9 @@ class Acceptance:
                 self._hits[depth] *= fade * _IDLE_FADE
                 continue
             hit = float(depth < accepted)
-            if rates:
-                rate, probability = rates[depth], probabilities[depth]
-                surprise = hit - self.calibration.rate(rate, probability)
-                self.calibration.record(probability, rate, depth < accepted)
-                hit = rate + surprise
+            if probabilities:
+                rate = rates[depth]
+                hit = rate + self.calibration.record(probabilities[depth], rate, depth < accepted)
             self._tries[depth] = self._tries[depth] * fade * _FADE + 1
             self._hits[depth] = self._hits[depth] * fade * _FADE + hit
 
@@ -88,11 +101,14 @@ class Acceptance:
             assert expected is not None
             if shared is not None and before is not None:
                 expected = (expected + before) / 2
-            fade = _IDLE_FADE ** (self._rounds - self._last[depth])
-            tries, hits = self._tries[depth] * fade, self._hits[depth] * fade
+            tries, hits = self._tries[depth], self._hits[depth]
+            if idle := self._rounds - self._last[depth]:
+                fade = _IDLE_FADE**idle
+                tries, hits = tries * fade, hits * fade
             before = min(max((hits + weight * expected) / (tries + weight), _LEAST), _MOST)
             weight = _PRIOR_ROUNDS
             rates.append(before)
+        self._rates = rates
         return rates
 
     def survival(self, n: int) -> list[float]:
@@ -107,6 +123,14 @@ class Acceptance:
     def expected_tokens(self, n: int) -> float:
         """Mean tokens of a round with a draft of n: 1 and the drafts that survive."""
         return 1.0 + sum(self.survival(n))
+
+    @property
+    def horizon(self) -> int:
+        """The depth up to which lengths are worth looking at: about twice the longest draft so far.
+
+        However hopeful the engine, a new text has to earn long drafts.
+        """
+        return max(_FIRST_HORIZON, 2 * self._deepest + 1)
 
     def rounds_since(self, depth: int) -> int:
         """Rounds since a draft last had this depth (1 is the first), or since the start."""

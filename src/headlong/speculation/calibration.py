@@ -37,17 +37,22 @@ class Calibration:
         self._expected = [0.0] * count
         self._ratios = [1.0] * count
 
-    def record(self, probability: float, rate: float, accepted: bool) -> None:
-        """Learns from a guess that followed accepted ones; ``rate`` is what its depth promised."""
+    def record(self, probability: float, rate: float, accepted: bool) -> float:
+        """Learns from a guess that followed accepted ones; ``rate`` is what its depth promised.
+
+        Returns the surprise: 1 or 0, as it was accepted or not, less the chance it was given.
+        """
         index = bisect_right(_BOUNDS, probability)
         if self._prior is not None:
             rate = _times(rate, self._prior._ratio(index))
+        surprise = accepted - _times(rate, self._ratios[index])
         tries = self._tries[index] = self._tries[index] * _FADE + 1
         hits = self._hits[index] = self._hits[index] * _FADE + accepted
         expected = self._expected[index] = self._expected[index] * _FADE + rate
         mean = expected / tries
         found = (hits + _PRIOR_GUESSES * mean) / (tries + _PRIOR_GUESSES)
         self._ratios[index] = _odds(found) / _odds(mean)
+        return surprise
 
     def rate(self, rate: float, probability: float) -> float:
         """Chance of a guess to be accepted after accepted ones, where its depth promises ``rate``.

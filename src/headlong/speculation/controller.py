@@ -51,14 +51,15 @@ def choose(
 ) -> Choice:
     """Draft lengths of this round, one for each request, from 0 to its cap.
 
-    requests: acceptance and cap of each decoding sequence. context: of the pass, in the measure
-    that the cost table was taught with. The same inputs give the same choice.
+    requests: acceptance and cap of each decoding sequence. context: positions of all of them
+    together. The same inputs give the same choice.
     """
     if not requests:
         return Choice((), probing=False)
     for _, cap in requests:
         if not 0 <= cap <= MAX_DRAFT:
             raise HeadlongError(f"a draft length of {cap} was allowed; it is 0 to {MAX_DRAFT}")
+    requests = [(a, min(cap, a.horizon)) for a, cap in requests]
     round_ = _Round([a.rates(cap) for a, cap in requests], costs, context)
     lengths = round_.best()
     probe = _probe(requests, round_, lengths)
@@ -81,7 +82,8 @@ class _Round:
         # What a round takes anyway is shared by all its tokens, as the pass is.
         overhead = costs.round_overhead
         self._passes = [
-            seconds + overhead for seconds in costs.passes(len(rates), most + 1, context)
+            seconds + overhead
+            for seconds in costs.passes(len(rates), most + 1, context, len(rates))
         ]
         first, step = costs.first_draft_seconds(context), costs.draft_step_seconds(context)
         deepest = max(map(len, rates))
@@ -140,9 +142,11 @@ class _Round:
         worth = self.of(lengths)
         others = sum(lengths) - planned
         prices = []
+        sharing = 1
         for depth in range(limit):
             rows = others + depth
-            sharing = max(1, sum(length > depth for length in lengths))
+            if others:
+                sharing = max(1, sum(length > depth for length in lengths))
             seconds = (self._drafting[depth + 1] - self._drafting[depth]) / sharing
             prices.append(worth * (seconds + self._passes[rows + 1] - self._passes[rows]))
         return Allowance(planned, limit, forced, rates, thresholds(rates, prices))
@@ -185,7 +189,8 @@ def _probe(
     most = 0.0
     for index, (acceptance, cap) in enumerate(requests):
         depth = lengths[index] + 1
-        again = depth <= cap and acceptance.last_accepted(depth)
+        # Deeper ones may have been taken by drafts that were sure of themselves.
+        again = depth == 1 <= cap and acceptance.last_accepted(depth)
         if depth > cap or (acceptance.rounds_since(depth) < _PROBE_ROUNDS and not again):
             continue
         lengths[index] += 1

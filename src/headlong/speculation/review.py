@@ -45,7 +45,7 @@ class Reviewer:
             )
         began = time.perf_counter()
         choice = choose(requests, self._costs, context)
-        short = self._costs.pass_seconds(max(1, len(ids)), context) < SHORT_ROUND
+        short = self._costs.pass_seconds(max(1, len(ids)), context, max(1, len(ids))) < SHORT_ROUND
         self._ids, self._allowances = ids, choice.allowances
         self._left = KEPT_ROUNDS - 1 if short and not choice.probing else 0
         self.listening = True

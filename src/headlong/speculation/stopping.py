@@ -6,6 +6,7 @@ pays while S times the rate of the next depth exceeds it, or if some steps toget
 pass may cost the same for several row counts and then a step more.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,15 +26,15 @@ def thresholds(rates: Sequence[float], prices: Sequence[float]) -> tuple[float, 
     rates: conditional acceptance by depth. prices: of each depth, in tokens; as many.
     """
     least = []
-    for depth in range(1, len(rates)):
-        chance, tokens, price, lowest = 1.0, 0.0, 0.0, float("inf")
-        for rate, cost in zip(
-            rates[depth : depth + _AHEAD], prices[depth : depth + _AHEAD], strict=True
-        ):
-            chance *= rate
+    count = len(rates)
+    for depth in range(1, count):
+        chance, tokens, price, lowest = 1.0, 0.0, 0.0, math.inf
+        for ahead in range(depth, min(depth + _AHEAD, count)):
+            chance *= rates[ahead]
             tokens += chance
-            price += cost
-            lowest = min(lowest, price / tokens)
+            price += prices[ahead]
+            if price < lowest * tokens:
+                lowest = price / tokens
         least.append(lowest)
     return tuple(least)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 import headlong
 from headlong.ops.cpu import CpuOps, available_cores
+from headlong.ops.processor import processor_name
 
-__all__ = ["Machine", "describe_machine", "processor_name"]
+__all__ = ["Machine", "describe_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,6 @@ def describe_machine(ops: CpuOps) -> Machine:
         python=platform.python_version(),
         numpy=np.__version__,
     )
-
-
-def processor_name() -> str:
-    """What the system calls the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> int:
