@@ -9,19 +9,17 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from headlong import __version__
 from headlong.cache.memory import Cache
 from headlong.engine.calibrate import find_costs
 from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
-from headlong.engine.cost_cache import VARIABLE, CostCache, CostKey, cache_folder
+from headlong.engine.cost_cache import VARIABLE, CostCache, cost_cache
 from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
 from headlong.models.rehearsal import Rehearsal
 from headlong.ops.batch import FloatArray
-from headlong.ops.cpu import CpuOps, available_cores
-from headlong.ops.processor import processor_name
+from headlong.ops.cpu import CpuOps
 from headlong.ops.state import KV_TYPES
 from headlong.progress import Progress, Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
@@ -107,7 +105,7 @@ class LLM:
         costs = CostTable()
         self._closing: weakref.finalize[..., LLM] | None = None
         if drafter is not None and isinstance(draft_length, Auto):
-            kept = _cost_cache(self._ops, model.fingerprint, kv_type)
+            kept = cost_cache(self._ops, model.fingerprint, kv_type)
             with progress.stage("costs", 1, "") as stage:
                 known = kept.load() if kept is not None else None
                 costs = find_costs(model.trunk, drafter, cache, known)
@@ -243,22 +241,6 @@ class LLM:
             return [operator.index(token) for token in prompt]
         except TypeError:
             raise ParameterError("a prompt is a text or a list of token ids.") from None
-
-
-def _cost_cache(ops: CpuOps, fingerprint: str, kv_type: str) -> CostCache | None:
-    folder = cache_folder()
-    if folder is None:
-        return None
-    key = CostKey(
-        processor=processor_name(),
-        cores=available_cores(),
-        isa=ops.isa,
-        threads=ops.threads,
-        model=fingerprint,
-        kv_type=kv_type,
-        headlong=__version__,
-    )
-    return CostCache(folder, key)
 
 
 def _keep_costs(kept: CostCache, costs: CostTable) -> None:

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.draft_lengths import FileLengths, Length, Report, load, main, summary
 from benchmarks.draft_lengths_chart import draw
 
+from headlong.models.rehearsal import Rehearsal
 from headlong.tools.synth import find_mix, write_rehearsal
 from headlong.tools.tune_model import AUTO
 from rehearsal_sizes import TIED
@@ -85,7 +86,7 @@ def test_files_are_measured_one_after_another(
 ) -> None:
     trained = write_tiny(tmp_path / "chain.gguf", TinySpec(chain=Chain(), printable=True)).path
     made_up = tmp_path / "made-up.gguf"
-    write_rehearsal(made_up, TIED, find_mix("Q8_0"), accept=0.7)
+    write_rehearsal(made_up, TIED, find_mix("Q8_0"), Rehearsal(0.7))
     out = tmp_path / "lengths.json"
     few = ["--tokens", "12", "--repeats", "2", "--max-draft", "2", "--threads", "1"]
     assert main([str(trained), *few, "--out", str(out)]) == 0

@@ -314,3 +314,15 @@ def test_drafts_of_a_model_without_a_head_are_refused(tmp_path: Path) -> None:
     tuned = TunedModel(load_model(path, ops, Silent()), 64)
     with pytest.raises(HeadlongError, match="without an MTP head"):
         tuned.answer([1, 2], 2, 4)
+
+
+def test_costs_are_kept_for_the_engine(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLONG_CACHE", str(tmp_path))
+    tune(model, replace(SMALL, cycles=1, repeats=1), CpuOps(1), Silent())
+    (file,) = tmp_path.iterdir()
+    monkeypatch.setattr("headlong.engine.calibrate.SPREAD", 1e9)  # whatever this machine is doing
+    monkeypatch.setattr("headlong.engine.calibrate.measure_costs", None)  # not called
+    LLM(model, context=256, threads=1, sequences=1).close()
+    assert list(tmp_path.iterdir()) == [file]

@@ -114,11 +114,13 @@ class _Rounds(Generic[W]):
 
     def __init__(self, trunk: Qwen35[W], drafter: Drafter, cache: Cache, lease: Lease) -> None:
         self._trunk = trunk
+        self._forward = trunk.ops.program(
+            lambda batch: trunk.forward(batch, cache.kv, cache.recurrent)
+        )
         self._drafter = drafter
-        self._cache = cache
         self._lease = lease
         # Uncounted: touches every weight once.
-        self._hidden = _pass(trunk, cache, lease, max(ROWS), fold=0)
+        self._hidden = self._pass(max(ROWS), fold=0)
 
     def run(self, rows: int) -> tuple[float, DraftTimes | None]:
         """Drafts and a pass over them and one row; seconds of the pass, and of the drafts."""
@@ -127,19 +129,16 @@ class _Rounds(Generic[W]):
             request = _request(self._drafter, self._lease, self._hidden, rows - 1)
             _, times = self._drafter.draft([request])
         began = time.perf_counter()
-        self._hidden = _pass(
-            self._trunk, self._cache, self._lease, rows, fold=min(rows, folding) - 1
-        )
+        self._hidden = self._pass(rows, fold=min(rows, folding) - 1)
         return time.perf_counter() - began, times
 
-
-def _pass(trunk: Qwen35[W], cache: Cache, lease: Lease, rows: int, fold: int) -> FloatArray:
-    """A verification pass from position 0: one certain row, the others drafts."""
-    tokens = np.zeros(rows, np.int32)
-    segment = Segment(lease.slot, 0, tokens, lease.reserve(rows), final=1, fold=fold)
-    hidden = trunk.forward(Batch.of([segment]), cache.kv, cache.recurrent)
-    trunk.logits(hidden)
-    return hidden
+    def _pass(self, rows: int, fold: int) -> FloatArray:
+        """A verification pass from position 0: one certain row, the others drafts."""
+        tokens, pages = np.zeros(rows, np.int32), self._lease.reserve(rows)
+        batch = Batch.of([Segment(self._lease.slot, 0, tokens, pages, final=1, fold=fold)])
+        hidden = self._forward(batch)
+        self._trunk.logits(hidden)
+        return hidden
 
 
 def _request(drafter: Drafter, lease: Lease, hidden: FloatArray, length: int) -> DraftRequest:

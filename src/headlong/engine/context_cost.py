@@ -50,7 +50,7 @@ def measure_context(trunk: Qwen35[W], cache: Cache, lease: Lease) -> ContextCost
             lease.slot, positions - rows, np.zeros(rows, np.int32), lease.reserve(positions), rows
         )
         batch = Batch.of([segment])
-        rope = trunk.rope.at(batch)
+        rope = trunk.ops.angles(batch, trunk.frequencies)
         began = time.perf_counter()
         for mixer, layer in zip(layers, cache.kv, strict=True):
             shape = mixer.shape

@@ -19,6 +19,9 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Final
 
+from headlong import __version__
+from headlong.ops.cpu import CpuOps, available_cores
+from headlong.ops.processor import processor_name
 from headlong.speculation.costs import ContextCost, CostRecord, PassRecord
 
 SCHEMA: Final = 1
@@ -107,6 +110,23 @@ class CostCache:
         return record.lessons >= enough and self.save(record)
 
 
+def cost_cache(ops: CpuOps, fingerprint: str, kv_type: str) -> CostCache | None:
+    """The file for a model (`LoadedModel.fingerprint`) on this machine; None where none is kept."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    key = CostKey(
+        processor=processor_name(),
+        cores=available_cores(),
+        isa=ops.isa,
+        threads=ops.threads,
+        model=fingerprint,
+        kv_type=kv_type,
+        headlong=__version__,
+    )
+    return CostCache(folder, key)
+
+
 LESSONS: Final = 64
 """Live passes that a table must have seen to be worth keeping."""
 
@@ -114,7 +134,8 @@ LESSONS: Final = 64
 def _parse(text: bytes, key: CostKey) -> CostRecord:
     """Raises `ValueError`, `TypeError` or `KeyError` for anything else than our own file."""
     fields = json.loads(text)
-    if fields["schema"] != SCHEMA or fields["key"] != asdict(key):
+    found, expected = [fields["schema"], fields["key"]], [SCHEMA, asdict(key)]
+    if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True):
         raise ValueError("another schema, machine or model")
     costs = fields["costs"]
     passes = tuple(PassRecord(**one) for one in costs.pop("passes"))

@@ -190,7 +190,7 @@ class Tuning:
 
 
 def tune(path: Path, plan: Plan, ops: CpuOps, progress: Progress) -> Tuning:
-    """Load a file and measure.
+    """Load a file and measure; what was learned of costs is kept for the next `LLM`.
 
     Raises what loading raises, and `ParameterError` where the plan does not fit the model.
     """
@@ -207,6 +207,7 @@ def tune(path: Path, plan: Plan, ops: CpuOps, progress: Progress) -> Tuning:
     reading = timed.reading(base, read)
     passes, drafts = timed.rounds(prompt)
     answers, bandwidth = timed.answers(prompt)
+    model.keep_costs(ops)
     reference = answers[0][1][0].tokens
     differing = [draft for draft, made in answers if any(a.tokens != reference for a in made)]
     about = describe(path, start + plan.tokens // 2)

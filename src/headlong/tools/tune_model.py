@@ -15,13 +15,14 @@ import numpy as np
 from headlong.cache.memory import Cache
 from headlong.cache.pages import Lease
 from headlong.engine.calibrate import measure_costs
+from headlong.engine.cost_cache import cost_cache
 from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import LoadedModel
 from headlong.engine.requests import Completion, Requests
 from headlong.engine.scheduler import PREFILL_ROWS
 from headlong.errors import HeadlongError, ParameterError
 from headlong.ops.batch import Batch, FloatArray, Segment
-from headlong.ops.cpu import CpuWeight
+from headlong.ops.cpu import CpuOps, CpuWeight
 from headlong.sampling import MAX_DRAFT, SamplingParams, TokenSubset
 from headlong.sampling.confidence import probability
 from headlong.speculation import Auto, CostTable, DraftLength, Fixed
@@ -70,6 +71,10 @@ class TunedModel:
             mtp=loaded.head is not None,
         )
         self._positions = positions
+        trunk, cache = loaded.trunk, self._cache
+        self._forward = trunk.ops.program(
+            lambda batch: trunk.forward(batch, cache.kv, cache.recurrent)
+        )
         self._plain = self._engine(None, Fixed(0), CostTable())
         self._drafter: MTPDrafter[CpuWeight] | None = None
         if loaded.head is not None and self._cache.mtp_kv is not None:
@@ -92,6 +97,12 @@ class TunedModel:
             max_tokens=tokens, temperature=0.0, seed=_SEED, ignore_eos=True, draft_n_max=cap
         )
         return requests.finish([requests.submit(prompt, params)])[0]
+
+    def keep_costs(self, ops: CpuOps) -> None:
+        """Keep what the chosen lengths learned of costs, in place of what was known."""
+        kept = cost_cache(ops, self._loaded.fingerprint, "f16")
+        if kept is not None and self._drafter is not None:
+            kept.save(self._auto.costs.record())
 
     def read(self, prompt: Sequence[int], *, head: bool) -> tuple[float, int]:
         """Read a prompt up to its first token; returns the seconds, and that token.
@@ -172,8 +183,7 @@ class TunedModel:
     ) -> FloatArray:
         tokens = np.array(script[start : start + rows], np.int32)
         segment = Segment(lease.slot, start, tokens, lease.reserve(start + rows), final, fold)
-        cache = self._cache
-        return self._loaded.trunk.forward(Batch.of([segment]), cache.kv, cache.recurrent)
+        return self._forward(Batch.of([segment]))
 
     def _choose(self, drafting: Drafting) -> Engine[CpuWeight]:
         if drafting == 0:
