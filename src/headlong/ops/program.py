@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from headlong import _native
 from headlong.ops.batch import Batch, FloatArray, IntArray
+from headlong.ops.scratch import Scratch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,13 +48,14 @@ class Recorder:
     def __init__(self, backend: _native.Backend) -> None:
         self.backend = backend
         self._arena: Arena | None = None
+        self._scratch = Scratch()
         self._thread = 0
         self._turn = threading.Lock()
 
     def floats(self, *shape: int) -> FloatArray:
         """Uninitialised float32 for an operation's result."""
         if self._arena is None or self._thread != threading.get_ident():
-            return np.empty(shape, np.float32)
+            return self._scratch.array(shape, np.float32)
         return self._arena.array(shape, np.float32)
 
     def ints(self, *shape: int) -> IntArray:
