@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from headlong.cache.memory import Cache
-from headlong.engine.calibrate import find_costs
+from headlong.engine.calibrate import Measured, find_costs
 from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
 from headlong.engine.cost_cache import VARIABLE, CostCache, cost_cache
-from headlong.engine.engine import Engine, Settings, TokenRoles
+from headlong.engine.engine import Engine, Settings, TokenRoles, recorded
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
@@ -103,12 +103,13 @@ class LLM:
         if model.head is not None and cache.mtp_kv is not None:
             drafter = MTPDrafter(model.head, cache.mtp_kv)
         costs = CostTable()
+        forward = recorded(model.trunk, cache)
         self._closing: weakref.finalize[..., LLM] | None = None
         if drafter is not None and isinstance(draft_length, Auto):
             kept = cost_cache(self._ops, model.fingerprint, kv_type)
             with progress.stage("costs", 1, "") as stage:
                 known = kept.load() if kept is not None else None
-                costs = find_costs(model.trunk, drafter, cache, known)
+                costs = find_costs(Measured(model.trunk, forward, drafter, cache), known)
                 stage.advance(1)
             if kept is not None:
                 if not costs.lessons and not kept.save(costs.record()):
@@ -125,6 +126,7 @@ class LLM:
             Settings(self._context, draft_length, prefill_rows),
             drafter,
             costs,
+            forward,
         )
         self._requests = Requests(self._engine, model.tokenizer)
 

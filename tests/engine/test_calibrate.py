@@ -7,7 +7,8 @@ import pytest
 from rig import Rig, generated
 
 from headlong.engine import calibrate
-from headlong.engine.calibrate import ROWS, check_costs, find_costs, measure_costs
+from headlong.engine.calibrate import ROWS, Measured, check_costs, find_costs, measure_costs
+from headlong.engine.engine import recorded
 from headlong.models.mtp import MTPHead
 from headlong.speculation import CostTable, Fixed
 from headlong.speculation.costs import CostRecord
@@ -22,8 +23,13 @@ def drafter_of(rig: Rig) -> Drafter:
     return MTPDrafter(rig.model.head, rig.cache.mtp_kv)
 
 
+def measured(rig: Rig) -> Measured[Any]:
+    trunk = rig.model.trunk
+    return Measured(trunk, recorded(trunk, rig.cache), drafter_of(rig), rig.cache)
+
+
 def measure(rig: Rig) -> CostTable:
-    return measure_costs(rig.model.trunk, drafter_of(rig), rig.cache)
+    return measure_costs(measured(rig))
 
 
 def test_everything_that_a_choice_needs_is_measured(chain: Tiny) -> None:
@@ -46,6 +52,7 @@ def test_a_context_shorter_than_the_longest_pass_will_do(chain: Tiny, context: i
 def test_a_slow_model_is_measured_once(chain: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig.make(chain.path)
     monkeypatch.setattr(calibrate, "BUDGET", -1.0)
+    monkeypatch.setattr(calibrate, "SHORT", 0.0)
     costs = measure(rig)
     passes = [
         c.rows for c in rig.ops.calls if c.name == "embed" and c.uses(rig.model.trunk.embedding)
@@ -117,7 +124,7 @@ def known_costs(rig: Rig) -> CostRecord:
 
 
 def check(rig: Rig, known: CostRecord) -> CostTable | None:
-    return check_costs(rig.model.trunk, drafter_of(rig), rig.cache, known)
+    return check_costs(measured(rig), known)
 
 
 @pytest.mark.parametrize("speed", [0.2, 1.0, 7.0])
@@ -128,6 +135,7 @@ def test_known_costs_are_taken_at_todays_speed(
     clock = Clock(rig, monkeypatch)
     known = known_costs(rig)
     clock.speed = speed
+    monkeypatch.setattr(calibrate, "SHORT", 0.0)
     began = len(rig.ops.calls)
     costs = check(rig, known)
     assert costs is not None
@@ -150,7 +158,7 @@ def test_costs_that_have_changed_their_shape_are_measured_again(
     known = known_costs(rig)
     clock.head = 3.0
     assert check(rig, known) is None
-    costs = find_costs(rig.model.trunk, drafter_of(rig), rig.cache, known)
+    costs = find_costs(measured(rig), known)
     assert costs.lessons == 0
     assert costs.draft_step_seconds() > 2 * known.draft_step
     assert rig.idle
@@ -158,6 +166,6 @@ def test_costs_that_have_changed_their_shape_are_measured_again(
 
 def test_nothing_known_is_measured(chain: Tiny) -> None:
     rig = Rig.make(chain.path)
-    costs = find_costs(rig.model.trunk, drafter_of(rig), rig.cache, None)
+    costs = find_costs(measured(rig), None)
     assert costs.measured_rows == tuple(sorted(ROWS))
     assert costs.record().checked().lessons == 0

@@ -38,19 +38,16 @@ def rig(chain: Tiny, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 
 def test_the_cost_of_context_is_found_without_a_prompt(rig: Rig) -> None:
-    lease = rig.cache.lease()
-    found = measure_context(rig.model.trunk, rig.cache, lease)
+    found = measure_context(rig.model.trunk, rig.cache)
     layers = sum(isinstance(mixer, Attention) for mixer in rig.model.trunk.mixers)
     assert found.row == pytest.approx(layers * ROW)
     assert found.further_row == pytest.approx(layers * FURTHER)
     assert found.draft == pytest.approx(ROW)
-    rig.cache.release(lease)
     assert rig.idle
     assert not any(np.any(layer.k) or np.any(layer.v) for layer in rig.cache.kv)
 
 
 def test_a_short_context_costs_nothing(chain: Tiny) -> None:
     short = Rig.make(chain.path, context=128, sequences=1)
-    lease = short.cache.lease()
-    assert measure_context(short.model.trunk, short.cache, lease) == ContextCost()
+    assert measure_context(short.model.trunk, short.cache) == ContextCost()
     assert not short.ops.calls

@@ -8,7 +8,8 @@ these first figures only keep early choices from being blind.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Generic
 
@@ -31,6 +32,9 @@ BUDGET = 0.5
 """Seconds after which no further repetition starts: a slow model is measured once."""
 REPEATS = 30
 """The faster half of them counts: whatever else the machine does can only add."""
+SHORT = 0.01
+"""Seconds of a first pass below which all row counts are run once, uncounted: recording a shape
+takes a millisecond or so, which is nothing to a large model, and several rounds of a tiny one."""
 CHECKED_ROWS = (4, 1)
 CHECKS = 2
 """What is measured again where costs are known: enough to see how fast the machine is today."""
@@ -39,24 +43,33 @@ SPREAD = 1.6
 other, compared with what was known."""
 
 
-def find_costs(
-    trunk: Qwen35[W], drafter: Drafter, cache: Cache, known: CostRecord | None
-) -> CostTable:
+@dataclass(frozen=True, slots=True)
+class Measured(Generic[W]):
+    """What is measured.  ``forward`` is the engine's own: what it records here is ready for use."""
+
+    trunk: Qwen35[W]
+    forward: Callable[[Batch], FloatArray]
+    drafter: Drafter
+    cache: Cache
+
+
+def find_costs(model: Measured[W], known: CostRecord | None) -> CostTable:
     """The costs that are known, at today's speed; measured where they are not, or no more true."""
     if known is not None:
-        found = check_costs(trunk, drafter, cache, known)
+        found = check_costs(model, known)
         if found is not None:
             return found
-    return measure_costs(trunk, drafter, cache)
+    return measure_costs(model)
 
 
-def measure_costs(trunk: Qwen35[W], drafter: Drafter, cache: Cache) -> CostTable:
+def measure_costs(model: Measured[W]) -> CostTable:
     """Time passes, drafts and attention; the table holds at least one sample of each."""
+    cache = model.cache
+    costs = CostTable(measure_context(model.trunk, cache))
     lease = cache.lease()
     try:
-        costs = CostTable(measure_context(trunk, cache, lease))
         deadline = time.perf_counter() + BUDGET
-        rounds = _Rounds(trunk, drafter, cache, lease)
+        rounds = _Rounds(model, lease)
         passes: dict[int, list[float]] = {rows: [] for rows in ROWS}
         first: list[float] = []
         chained: list[float] = []
@@ -84,15 +97,14 @@ def _faster_half(samples: list[float]) -> list[float]:
     return sorted(samples)[: (len(samples) + 1) // 2]
 
 
-def check_costs(
-    trunk: Qwen35[W], drafter: Drafter, cache: Cache, known: CostRecord
-) -> CostTable | None:
+def check_costs(model: Measured[W], known: CostRecord) -> CostTable | None:
     """A few rounds: the known costs at today's speed, or None if they are not true any more."""
     expected = CostTable.of(replace(known, sampling=0.0))  # these passes are not sampled
     ratios: list[list[float]] = [[], []]  # of passes, of drafts
+    cache = model.cache
     lease = cache.lease()
     try:
-        rounds = _Rounds(trunk, drafter, cache, lease)
+        rounds = _Rounds(model, lease)
         for _ in range(CHECKS):
             for rows in CHECKED_ROWS:
                 seconds, times = rounds.run(rows)
@@ -112,22 +124,22 @@ def check_costs(
 class _Rounds(Generic[W]):
     """Rounds of a sequence that stays at its beginning, all drafts being accepted."""
 
-    def __init__(self, trunk: Qwen35[W], drafter: Drafter, cache: Cache, lease: Lease) -> None:
-        self._trunk = trunk
-        self._forward = trunk.ops.program(
-            lambda batch: trunk.forward(batch, cache.kv, cache.recurrent)
-        )
-        self._drafter = drafter
+    def __init__(self, model: Measured[W], lease: Lease) -> None:
+        self._model = model
         self._lease = lease
         # Uncounted: touches every weight once.
+        began = time.perf_counter()
         self._hidden = self._pass(max(ROWS), fold=0)
+        if time.perf_counter() - began < SHORT:
+            for rows in range(max(ROWS), 0, -1):
+                self.run(rows)
 
     def run(self, rows: int) -> tuple[float, DraftTimes | None]:
         """Drafts and a pass over them and one row; seconds of the pass, and of the drafts."""
         times, folding = None, len(self._hidden)
         if rows > 1:
-            request = _request(self._drafter, self._lease, self._hidden, rows - 1)
-            _, times = self._drafter.draft([request])
+            request = _request(self._model.drafter, self._lease, self._hidden, rows - 1)
+            _, times = self._model.drafter.draft([request])
         began = time.perf_counter()
         self._hidden = self._pass(rows, fold=min(rows, folding) - 1)
         return time.perf_counter() - began, times
@@ -136,8 +148,8 @@ class _Rounds(Generic[W]):
         """A verification pass from position 0: one certain row, the others drafts."""
         tokens, pages = np.zeros(rows, np.int32), self._lease.reserve(rows)
         batch = Batch.of([Segment(self._lease.slot, 0, tokens, pages, final=1, fold=fold)])
-        hidden = self._forward(batch)
-        self._trunk.logits(hidden)
+        hidden = self._model.forward(batch)
+        self._model.trunk.logits(hidden)
         return hidden
 
 

@@ -30,10 +30,10 @@ _ROWS: Final = 8
 _REPEATS: Final = 5
 
 
-def measure_context(trunk: Qwen35[W], cache: Cache, lease: Lease) -> ContextCost:
+def measure_context(trunk: Qwen35[W], cache: Cache) -> ContextCost:
     """Time attention of one row and of several, near the beginning and far from it.
 
-    The lease grows to the positions that are timed.  A context too short to matter costs nothing.
+    A context too short to matter costs nothing.
     """
     layers = [mixer for mixer in trunk.mixers if isinstance(mixer, Attention)]
     arrays = [a for kv in cache.kv for a in (kv.k, kv.v, kv.k_scale, kv.v_scale) if a is not None]
@@ -41,32 +41,38 @@ def measure_context(trunk: Qwen35[W], cache: Cache, lease: Lease) -> ContextCost
     deep = min(cache.free_pages * PAGE, _POSITIONS, int(_BYTES / max(size, 1)))
     if deep < _LEAST_POSITIONS or not layers:
         return ContextCost()
-    pages = lease.reserve(deep)
-    for array in arrays:
-        array[pages] = 0  # committed: unwritten pages would all be one in the caches
-
-    def seconds(rows: int, positions: int) -> float:
-        segment = Segment(
-            lease.slot, positions - rows, np.zeros(rows, np.int32), lease.reserve(positions), rows
-        )
-        batch = Batch.of([segment])
-        rope = trunk.ops.angles(batch, trunk.frequencies)
-        began = time.perf_counter()
-        for mixer, layer in zip(layers, cache.kv, strict=True):
-            shape = mixer.shape
-            qg = np.zeros((rows, 2 * shape.heads * shape.head_dim), np.float32)
-            trunk.ops.attend(qg, mixer.q_norm, trunk.config.eps, rope, layer, batch)
-        return time.perf_counter() - began
-
-    def slope(rows: int) -> float:
-        """The least of some times: whatever disturbs, only adds."""
-        near = min(seconds(rows, _ROWS) for _ in range(_REPEATS))
-        far = min(seconds(rows, deep) for _ in range(_REPEATS))
-        return max(0.0, (far - near) / (deep - _ROWS))
-
-    one, several = slope(1), slope(_ROWS)
+    lease = cache.lease()
+    try:
+        pages = lease.reserve(deep)
+        for array in arrays:
+            array[pages] = 0  # committed: unwritten pages would all be one in the caches
+        one, several = (_slope(trunk, layers, cache, lease, rows, deep) for rows in (1, _ROWS))
+    finally:
+        cache.release(lease)
     return ContextCost(
         row=one,
         further_row=max(0.0, (several - one) / (_ROWS - 1)),
         draft=one / len(layers),
     )
+
+
+def _slope(
+    trunk: Qwen35[W], layers: list[Attention[W]], cache: Cache, lease: Lease, rows: int, deep: int
+) -> float:
+    """Seconds for each position, of all layers.  The least of some times: disturbance only adds."""
+
+    def seconds(positions: int) -> float:
+        pages = lease.reserve(positions)
+        segment = Segment(lease.slot, positions - rows, np.zeros(rows, np.int32), pages, rows)
+        batch = Batch.of([segment])
+        rope = trunk.ops.angles(batch, trunk.frequencies)
+        width = 2 * layers[0].shape.heads * layers[0].shape.head_dim
+        qg = np.zeros((rows, width), np.float32)
+        began = time.perf_counter()
+        for mixer, layer in zip(layers, cache.kv, strict=True):
+            trunk.ops.attend(qg, mixer.q_norm, trunk.config.eps, rope, layer, batch)
+        return time.perf_counter() - began
+
+    near = min(seconds(_ROWS) for _ in range(_REPEATS))
+    far = min(seconds(deep) for _ in range(_REPEATS))
+    return max(0.0, (far - near) / (deep - _ROWS))

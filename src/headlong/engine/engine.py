@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Generic
@@ -18,27 +19,23 @@ from typing import Generic
 import numpy as np
 
 from headlong.cache.memory import Cache
+from headlong.engine.drafting import Drafting, Drafts
 from headlong.engine.judge import judge, predict
 from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
 from headlong.engine.sequence import FinishReason, Sequence, Timing
-from headlong.errors import ContextError, HeadlongError, ParameterError
+from headlong.errors import ContextError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.best import allowed_bits
 from headlong.ops.protocol import W
-from headlong.sampling import Sampler, SamplingParams, TokenSubset, needed_by, probability
+from headlong.sampling import Sampler, SamplingParams, needed_by
 from headlong.speculation import (
-    Acceptance,
-    Auto,
     CostTable,
     DraftLength,
-    Fixed,
     SpeculationStats,
     Verdict,
 )
-from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
-from headlong.speculation.review import Reviewer
-from headlong.speculation.stopping import Allowance, Course
+from headlong.speculation.drafter import Drafter
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +70,6 @@ class Emission:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafts:
-    """Draft tokens of every decoding sequence of a plan, in its order, and their probabilities.
-
-    ``seconds`` are those of the drafter and of what the engine does around it.
-    """
-
-    tokens: tuple[tuple[int, ...], ...]
-    probabilities: tuple[tuple[float, ...], ...]
-    times: DraftTimes | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Verified:
     """What the trunk said: its hidden states by sequence, and a verdict where one was due."""
 
@@ -106,20 +90,18 @@ class Engine(Generic[W]):
         settings: Settings,
         drafter: Drafter | None,
         costs: CostTable,
+        forward: Callable[[Batch], FloatArray] | None = None,
     ) -> None:
+        """Without ``forward``, a pass `recorded` for this engine alone."""
         self._model = model
         self._cache = cache
-        self._forward = model.ops.program(
-            lambda batch: model.forward(batch, cache.kv, cache.recurrent)
-        )
+        self._forward = forward or recorded(model, cache)
         self._roles = roles
         self._allowed = allowed_bits(model.config.vocab, roles.unused)
         self._settings = settings
-        self._drafter = drafter
+        self._drafting = Drafting(drafter, settings.draft_length, costs, roles.eog)
         self._scheduler = Scheduler(cache, settings.prefill_rows)
         self._ids = itertools.count()
-        self._acceptance = Acceptance()
-        self._reviewer = Reviewer(costs)
         self.costs = costs
         self.totals = SpeculationStats()
 
@@ -150,7 +132,7 @@ class Engine(Generic[W]):
             seed=seed,
             sampler=sampler,
             history=sampler.history(prompt),
-            acceptance=Acceptance(prior=self._acceptance),
+            acceptance=self._drafting.acceptance(),
             timing=Timing(submitted=time.perf_counter()),
         )
         self._scheduler.submit(sequence)
@@ -205,72 +187,11 @@ class Engine(Generic[W]):
             return []
         began = time.perf_counter()
         plan = self._scheduler.plan()
-        drafts = self._draft(plan)
+        drafts = self._drafting.draft(plan.decode)
         verified = self._verify(plan, drafts)
         emissions = self._commit(plan, drafts, verified)
         self._account(plan, drafts, verified, time.perf_counter() - began)
         return emissions
-
-    def _draft(self, plan: Plan) -> Drafts:
-        """Let the drafter guess as many tokens per sequence as should pay."""
-        allowances = self._allowances(plan)
-        wanted = [(s, a) for s, a in zip(plan.decode, allowances, strict=True) if a.limit]
-        if self._drafter is None or not wanted:
-            nothing: tuple[tuple[()], ...] = ((),) * len(plan.decode)
-            return Drafts(nothing, nothing, None, 0.0)
-        began = time.perf_counter()
-        marks = [len(s.history) for s, _ in wanted]
-        made, times = self._drafter.draft([self._request(s, a) for s, a in wanted])
-        for (sequence, _), mark in zip(wanted, marks, strict=True):
-            sequence.history.truncate(mark)
-        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, made, strict=True)}
-        guesses = [by_id.get(s.id, ()) for s in plan.decode]
-        return Drafts(
-            tuple(tuple(guess.token for guess in own) for own in guesses),
-            tuple(tuple(guess.probability for guess in own) for own in guesses),
-            times,
-            time.perf_counter() - began,
-        )
-
-    def _allowances(self, plan: Plan) -> tuple[Allowance, ...]:
-        setting = self._settings.draft_length
-        if self._drafter is None or not plan.decode:
-            return (Allowance(0, 0),) * len(plan.decode)
-        caps = [self._cap(s) for s in plan.decode]
-        if isinstance(setting, Fixed):
-            return tuple(Allowance(cap, cap, cap) for cap in caps)
-        requests = [(s.acceptance, cap) for s, cap in zip(plan.decode, caps, strict=True)]
-        context = sum(len(s.tokens) for s in plan.decode)
-        return self._reviewer.review(tuple(s.id for s in plan.decode), requests, context)
-
-    def _cap(self, sequence: Sequence) -> int:
-        """The longest draft that a sequence may have; once 0, it stays so."""
-        return self._settings.draft_length.cap(sequence.params.draft_n_max, sequence.room)
-
-    def _up_to_end(self, guesses: SequenceOf[Guess]) -> tuple[Guess, ...]:
-        """A draft without what it says after the end of the text."""
-        ends = (i for i, guess in enumerate(guesses, 1) if guess.token in self._roles.eog)
-        return tuple(guesses[: next(ends, None)])
-
-    def _request(self, sequence: Sequence, allowance: Allowance) -> DraftRequest:
-        def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
-            position = len(sequence.tokens) + depth
-            try:
-                token = sequence.sampler.sample(logits, sequence.history, position, subset)
-            except HeadlongError:  # NaN, or every column banned; that may cost time, never the text
-                sequence.history.append(0)
-                return Guess(0, 0.0)
-            sequence.history.append(token)
-            column = token if subset is None else int(np.searchsorted(subset.ids, token))
-            return Guess(token, probability(logits, column))
-
-        assert sequence.lease is not None
-        goes_on: GoesOn = always
-        if allowance.forced < allowance.limit:
-            goes_on = Course(allowance, sequence.acceptance.calibration)
-        return DraftRequest(
-            sequence.track, sequence.tokens, sequence.lease, allowance.limit, guess, goes_on
-        )
 
     def _verify(self, plan: Plan, drafts: Drafts) -> Verified:
         """One pass of the trunk over all rows, then the sampler on the rows that predict."""
@@ -319,9 +240,7 @@ class Engine(Generic[W]):
             sequence.fold = verdict.accepted
             for counts in (sequence.stats, self.totals):
                 counts.record(len(sure), verdict.accepted)
-            if isinstance(self._settings.draft_length, Auto):  # nobody else wants to know
-                for learner in (sequence.acceptance, self._acceptance):
-                    learner.record(len(sure), verdict.accepted, sure)
+            self._drafting.learn_acceptance(sequence, sure, verdict.accepted)
             kept = next(hidden)[: 1 + verdict.accepted]
             emissions.append(self._advance(sequence, verdict, kept))
         return emissions
@@ -344,8 +263,7 @@ class Engine(Generic[W]):
             now = time.perf_counter()
             sequence.timing.first_token = sequence.timing.first_token or now
             sequence.timing.last_token = now
-        if self._drafter is not None and sequence.lease is not None and self._cap(sequence):
-            self._drafter.observe(sequence.track, sequence.tokens, sequence.lease, hidden)
+        self._drafting.observe(sequence, hidden)
         accepted = min(verdict.accepted, len(fresh)) if verdict else 0
         return Emission(sequence, tuple(fresh), accepted)
 
@@ -369,17 +287,15 @@ class Engine(Generic[W]):
             self.totals.spend(
                 draft=spent, verify=verified.pass_seconds, sampling=verified.sampling_seconds
             )
-        if plan.prefill or not plan.decode or not self._reviewer.listening:
-            return
-        rows = sum(1 + len(d) for d in drafts.tokens)
-        context = sum(len(s.tokens) for s in plan.decode)
-        self.costs.observe_pass(rows, verified.pass_seconds, context, len(plan.decode))
-        self.costs.observe_sampling(rows, max(1e-9, verified.sampling_seconds))
-        beside = seconds - verified.pass_seconds - verified.sampling_seconds - drafts.seconds
-        self.costs.observe_overhead(max(1e-9, beside - self._reviewer.seconds))
-        if drafts.times:
-            first = drafts.seconds - sum(drafts.times.chained)  # with what any draft takes
-            self.costs.observe_draft(first, drafts.times.chained, context)
+        if plan.decode and not plan.prefill:
+            self._drafting.learn_costs(
+                plan.decode, drafts, verified.pass_seconds, verified.sampling_seconds, seconds
+            )
+
+
+def recorded(model: Qwen35[W], cache: Cache) -> Callable[[Batch], FloatArray]:
+    """A pass of the trunk over a cache, as a program; see `Ops.program`."""
+    return model.ops.program(lambda batch: model.forward(batch, cache.kv, cache.recurrent))
 
 
 def _prompt_segment(sequence: Sequence, rows: int) -> Segment:

@@ -14,9 +14,9 @@ import numpy as np
 
 from headlong.cache.memory import Cache
 from headlong.cache.pages import Lease
-from headlong.engine.calibrate import measure_costs
+from headlong.engine.calibrate import Measured, measure_costs
 from headlong.engine.cost_cache import cost_cache
-from headlong.engine.engine import Engine, Settings, TokenRoles
+from headlong.engine.engine import Engine, Settings, TokenRoles, recorded
 from headlong.engine.load import LoadedModel
 from headlong.engine.requests import Completion, Requests
 from headlong.engine.scheduler import PREFILL_ROWS
@@ -71,16 +71,13 @@ class TunedModel:
             mtp=loaded.head is not None,
         )
         self._positions = positions
-        trunk, cache = loaded.trunk, self._cache
-        self._forward = trunk.ops.program(
-            lambda batch: trunk.forward(batch, cache.kv, cache.recurrent)
-        )
+        self._forward = recorded(loaded.trunk, self._cache)
         self._plain = self._engine(None, Fixed(0), CostTable())
         self._drafter: MTPDrafter[CpuWeight] | None = None
         if loaded.head is not None and self._cache.mtp_kv is not None:
             self._drafter = MTPDrafter(loaded.head, self._cache.mtp_kv)
             self._fixed = self._engine(self._drafter, Fixed(MAX_DRAFT), CostTable())
-            costs = measure_costs(loaded.trunk, self._drafter, self._cache)
+            costs = measure_costs(Measured(loaded.trunk, self._forward, self._drafter, self._cache))
             self._auto = self._engine(self._drafter, Auto(), costs)
 
     @property
@@ -204,6 +201,7 @@ class TunedModel:
             Settings(self._positions, length),
             drafter,
             costs,
+            self._forward,
         )
 
 

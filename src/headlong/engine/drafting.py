@@ -1,0 +1,149 @@
+"""The drafts of a round: how far for whom, and what the round then taught."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+import numpy as np
+
+from headlong.engine.sequence import Sequence
+from headlong.errors import HeadlongError
+from headlong.ops.batch import FloatArray
+from headlong.sampling import TokenSubset, probability
+from headlong.speculation import Acceptance, Auto, CostTable, DraftLength, Fixed
+from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
+from headlong.speculation.review import Reviewer
+from headlong.speculation.stopping import Allowance, Course
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Draft tokens of all decoding sequences, in their order, and their probabilities.
+
+    ``seconds`` are those of the drafter and of what the engine does around it.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    times: DraftTimes | None
+    seconds: float
+
+
+class Drafting:
+    """Asks the drafter, if there is one, for as many tokens per sequence as should pay."""
+
+    def __init__(
+        self,
+        drafter: Drafter | None,
+        length: DraftLength,
+        costs: CostTable,
+        ends: frozenset[int],
+    ) -> None:
+        self._drafter = drafter
+        self._length = length
+        self._costs = costs
+        self._ends = ends
+        self._acceptance = Acceptance()
+        self._reviewer = Reviewer(costs)
+
+    def acceptance(self) -> Acceptance:
+        """For a new request: what all before it taught."""
+        return Acceptance(prior=self._acceptance)
+
+    def draft(self, sequences: SequenceOf[Sequence]) -> Drafts:
+        """Let the drafter guess."""
+        allowances = self._allowances(sequences)
+        wanted = [(s, a) for s, a in zip(sequences, allowances, strict=True) if a.limit]
+        if self._drafter is None or not wanted:
+            nothing: tuple[tuple[()], ...] = ((),) * len(sequences)
+            return Drafts(nothing, nothing, None, 0.0)
+        began = time.perf_counter()
+        marks = [len(s.history) for s, _ in wanted]
+        made, times = self._drafter.draft([_request(s, a) for s, a in wanted])
+        for (sequence, _), mark in zip(wanted, marks, strict=True):
+            sequence.history.truncate(mark)
+        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, made, strict=True)}
+        guesses = [by_id.get(s.id, ()) for s in sequences]
+        return Drafts(
+            tuple(tuple(guess.token for guess in own) for own in guesses),
+            tuple(tuple(guess.probability for guess in own) for own in guesses),
+            times,
+            time.perf_counter() - began,
+        )
+
+    def observe(self, sequence: Sequence, hidden: FloatArray) -> None:
+        """Show the drafter the rows that were kept of a sequence that goes on."""
+        if self._drafter is not None and sequence.lease is not None and self._cap(sequence):
+            self._drafter.observe(sequence.track, sequence.tokens, sequence.lease, hidden)
+
+    def learn_acceptance(
+        self, sequence: Sequence, probabilities: tuple[float, ...], accepted: int
+    ) -> None:
+        """What became of a draft.  Where lengths are fixed nobody wants to know."""
+        if isinstance(self._length, Auto):
+            for learner in (sequence.acceptance, self._acceptance):
+                learner.record(len(probabilities), accepted, probabilities)
+
+    def learn_costs(
+        self,
+        sequences: SequenceOf[Sequence],
+        drafts: Drafts,
+        pass_seconds: float,
+        sampling_seconds: float,
+        seconds: float,
+    ) -> None:
+        """What a round took, and its parts; only where its lengths were chosen."""
+        if not self._reviewer.listening:
+            return
+        costs = self._costs
+        rows = sum(1 + len(draft) for draft in drafts.tokens)
+        context = sum(len(s.tokens) for s in sequences)
+        costs.observe_pass(rows, pass_seconds, context, len(sequences))
+        costs.observe_sampling(rows, max(1e-9, sampling_seconds))
+        beside = seconds - pass_seconds - sampling_seconds - drafts.seconds
+        costs.observe_overhead(max(1e-9, beside - self._reviewer.seconds))
+        if drafts.times is not None:
+            first = drafts.seconds - sum(drafts.times.chained)  # with what any draft takes
+            costs.observe_draft(first, drafts.times.chained, context)
+
+    def _allowances(self, sequences: SequenceOf[Sequence]) -> tuple[Allowance, ...]:
+        if self._drafter is None or not sequences:
+            return (Allowance(0, 0),) * len(sequences)
+        caps = [self._cap(s) for s in sequences]
+        if isinstance(self._length, Fixed):
+            return tuple(Allowance(cap, cap, cap) for cap in caps)
+        requests = [(s.acceptance, cap) for s, cap in zip(sequences, caps, strict=True)]
+        context = sum(len(s.tokens) for s in sequences)
+        return self._reviewer.review(tuple(s.id for s in sequences), requests, context)
+
+    def _cap(self, sequence: Sequence) -> int:
+        """The longest draft that a sequence may have; once 0, it stays so."""
+        return self._length.cap(sequence.params.draft_n_max, sequence.room)
+
+    def _up_to_end(self, guesses: SequenceOf[Guess]) -> tuple[Guess, ...]:
+        """A draft without what it says after the end of the text."""
+        ends = (i for i, guess in enumerate(guesses, 1) if guess.token in self._ends)
+        return tuple(guesses[: next(ends, None)])
+
+
+def _request(sequence: Sequence, allowance: Allowance) -> DraftRequest:
+    def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
+        position = len(sequence.tokens) + depth
+        try:
+            token = sequence.sampler.sample(logits, sequence.history, position, subset)
+        except HeadlongError:  # NaN, or every column banned; that may cost time, never the text
+            sequence.history.append(0)
+            return Guess(0, 0.0)
+        sequence.history.append(token)
+        column = token if subset is None else int(np.searchsorted(subset.ids, token))
+        return Guess(token, probability(logits, column))
+
+    assert sequence.lease is not None
+    goes_on: GoesOn = always
+    if allowance.forced < allowance.limit:
+        goes_on = Course(allowance, sequence.acceptance.calibration)
+    return DraftRequest(
+        sequence.track, sequence.tokens, sequence.lease, allowance.limit, guess, goes_on
+    )
