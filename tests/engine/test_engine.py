@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import random
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from headlong.engine.sequence import FinishReason, Sequence
 from headlong.errors import ContextError, HeadlongError, ParameterError
 from headlong.ops.batch import PAGE
 from headlong.speculation import Auto, Fixed, SpeculationStats
+from headlong.speculation.stopping import Course
 from tiny import Tiny
 
 
@@ -291,6 +293,32 @@ def test_a_machine_on_which_drafts_cannot_pay_drafts_hardly_at_all(chain: Tiny) 
     rig.run()
     assert generated(sequence) == plain(chain, text_of(6), max_tokens=200)
     assert sequence.stats.draft_n < 0.02 * sequence.stats.rounds
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_drafts_that_end_anywhere_change_nothing(
+    chain: Tiny, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    monkeypatch.setattr(Course, "__call__", lambda self, guess: rng.random() < 0.7)
+    prompts = [[40 + seed], [50, 51, 52], list(range(60, 130))]
+    texts, drafted = [], set()
+    for draft in (Fixed(0), Auto()):
+        rig = Rig.make(chain.path, draft=draft, costs=GivenCosts(row=0.01, draft=0.01))
+        sequences = [
+            rig.submit(p, max_tokens=60, temperature=0.7, seed=seed, ignore_eos=True)
+            for p in prompts
+        ]
+        before = [0] * len(sequences)
+        while rig.engine.busy:
+            rig.step()
+            now = [s.stats.draft_n for s in sequences]
+            drafted.update(a - b for a, b in zip(now, before, strict=True))
+            before = now
+        texts.append([generated(s) for s in sequences])
+        assert rig.idle
+    assert texts[0] == texts[1]
+    assert len(drafted) > 3
 
 
 def test_a_machine_on_which_drafts_are_free_drafts_many(chain: Tiny) -> None:
