@@ -295,7 +295,7 @@ def test_costs_are_kept_for_the_next_start(
     llm = LLM(path, context=256, threads=1, sequences=1)
     (file,) = (tmp_path / "kept").iterdir()
     assert json.loads(file.read_text())["costs"]["lessons"] == 0
-    while llm.stats.rounds < 600:  # short rounds teach one time in eight
+    while llm.stats.rounds < 1500:  # short rounds teach now and then
         llm.generate([40, 41], SamplingParams(max_tokens=200, temperature=1.5, ignore_eos=True))
     llm.close()
     assert json.loads(file.read_text())["costs"]["lessons"] >= 64
@@ -317,7 +317,7 @@ def test_what_was_learned_is_kept_when_the_object_is_dropped(
     llm = LLM(path, context=256, threads=1, sequences=1)
     (file,) = tmp_path.iterdir()
     file.unlink()
-    while llm.stats.rounds < 600:
+    while llm.stats.rounds < 1500:
         llm.generate([40, 41], SamplingParams(max_tokens=200, temperature=1.5, ignore_eos=True))
     del llm
     gc.collect()

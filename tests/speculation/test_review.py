@@ -30,13 +30,13 @@ def reviewed(reviewer: Reviewer, requests: list[tuple[Acceptance, int]]) -> list
     return [allowance.planned for allowance in allowances]
 
 
-@pytest.mark.parametrize(("seconds", "kept"), [(0.0004, KEPT_ROUNDS - 1), (0.04, 0)])
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0004, KEPT_ROUNDS[0] - 1), (0.04, 0)])
 def test_short_rounds_keep_their_lengths_for_a_while(seconds: float, kept: int) -> None:
     reviewer = Reviewer(table(seconds))
     (first,) = reviewed(reviewer, [(Acceptance(), 7)])
     assert first > 1
     # What is known of the sequence changes; a kept length does not.
-    later = [reviewed(reviewer, [(worthless(), 7)])[0] for _ in range(KEPT_ROUNDS)]
+    later = [reviewed(reviewer, [(worthless(), 7)])[0] for _ in range(KEPT_ROUNDS[0])]
     assert later[:kept] == [first] * kept
     assert all(length <= 1 for length in later[kept:])
 
@@ -58,7 +58,11 @@ def test_only_rounds_that_were_chosen_teach_the_cost_table() -> None:
     reviewer = Reviewer(table(0.0004))
     assert not reviewer.listening  # nothing was ever chosen: plain, or a fixed length
     listening = []
-    for _ in range(KEPT_ROUNDS + 1):
+    for _ in range(sum(KEPT_ROUNDS) + 2 * KEPT_ROUNDS[-1]):
         reviewed(reviewer, [(Acceptance(), 7)])
         listening.append(reviewer.listening)
-    assert listening == [True, *[False] * (KEPT_ROUNDS - 1), True]
+    # Choices are kept for longer and longer.
+    chosen = [i for i, heard in enumerate(listening) if heard]
+    assert chosen == [0, 4, 12, 28, 44]
+    reviewer.review((2,), [(Acceptance(), 7)], 0)
+    assert reviewer.listening

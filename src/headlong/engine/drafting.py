@@ -82,9 +82,11 @@ class Drafting:
         self, sequence: Sequence, probabilities: tuple[float, ...], accepted: int
     ) -> None:
         """What became of a draft.  Where lengths are fixed nobody wants to know."""
-        if isinstance(self._length, Auto):
-            for learner in (sequence.acceptance, self._acceptance):
-                learner.record(len(probabilities), accepted, probabilities)
+        if not isinstance(self._length, Auto):
+            return
+        sequence.acceptance.record(len(probabilities), accepted, probabilities)
+        if self._reviewer.listening:  # a sample will do for those who come later
+            self._acceptance.record(len(probabilities), accepted, probabilities)
 
     def learn_costs(
         self,

@@ -25,7 +25,10 @@ from headlong.speculation.estimates import (
 __all__ = ["ContextCost", "CostRecord", "CostTable", "PassRecord"]
 
 # The part of a sample's weight that goes to every other estimate.
-_SHARED_WEIGHT: Final = 0.06
+_SHARED: Final = 0.6
+# Live rounds know better than passes that were made to be timed: the first weighs a quarter, the
+# second a fifth, until the usual weight is reached.
+_EAGER: Final = 4
 # Before anything else is known the head's first pass costs 15 % of a pass (one layer of some
 # twenty, a part of the vocabulary, and repair rows).
 _FIRST_DRAFT: Final = 0.15
@@ -99,6 +102,7 @@ class CostTable:
     def __init__(self, context: ContextCost | None = None) -> None:
         self._context = context or ContextCost()
         self._lessons = 0
+        self._eager = _EAGER
         self._passes: dict[int, PassSeries] = {}
         self._first_draft = Series()
         self._draft_step = Series()
@@ -112,6 +116,8 @@ class CostTable:
         """The table that `record` was made of, as far as decisions go."""
         table = cls(record.context)
         table._lessons = record.lessons
+        if record.lessons:
+            table._eager = round(1 / WEIGHT)
         for one in record.passes:
             table._passes[one.rows] = PassSeries(one.context)
             table._passes[one.rows].series.restore(one.seconds)
@@ -188,24 +194,26 @@ class CostTable:
             raise HeadlongError(f"a pass of {rows} rows cannot be timed; it has at least 1")
         _check_seconds(seconds)
         self._lessons += live
+        weight = self._weight
+        self._eager += live
         known = self._context.of_pass(rows, context, sequences)
         seconds = max(seconds - known, seconds * LEAST)
         entry = self._passes.setdefault(rows, PassSeries())
         expected = entry.expected(context, self._slope.seconds)
         clamped = seconds if expected is None else clamp(seconds, expected)
-        ratio = entry.observe(seconds, context, self._slope.seconds)
+        ratio = entry.observe(seconds, context, self._slope.seconds, weight)
         self._slope.observe(rows, clamped, context)
-        self._share(ratio, entry)
+        self._share(ratio ** (_SHARED * weight), entry)
         self._curve = None
 
     def observe_draft(self, first: float, chained: Sequence[float] = (), context: int = 0) -> None:
         """Learns from one round's drafting: the head's first pass, and each step chained to it."""
         for seconds in (first, *chained):
             _check_seconds(seconds)
-        known = self._context.draft * context
-        self._first_draft.observe(max(first - known, first * LEAST))
+        known, weight = self._context.draft * context, self._weight
+        self._first_draft.observe(max(first - known, first * LEAST), weight=weight)
         for seconds in chained:
-            self._draft_step.observe(max(seconds - known, seconds * LEAST))
+            self._draft_step.observe(max(seconds - known, seconds * LEAST), weight=weight)
 
     def observe_sampling(self, rows: int, seconds: float) -> None:
         """Learns from what sampling of `rows` rows took after a pass; part of passes from then."""
@@ -255,8 +263,11 @@ class CostTable:
             return 0.0
         return self.first_draft_seconds(context) + (n - 1) * self.draft_step_seconds(context)
 
-    def _share(self, ratio: float, source: PassSeries) -> None:
-        factor = ratio**_SHARED_WEIGHT
+    @property
+    def _weight(self) -> float:
+        return max(WEIGHT, 1 / self._eager)
+
+    def _share(self, factor: float, source: PassSeries) -> None:
         for entry in self._passes.values():
             if entry is not source:
                 entry.series.scale(factor)

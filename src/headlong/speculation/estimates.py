@@ -35,7 +35,9 @@ class Series:
         self.seconds = 0.0
         self._early: list[float] = []
 
-    def observe(self, seconds: float, expected: float | None = None) -> float:
+    def observe(
+        self, seconds: float, expected: float | None = None, weight: float = WEIGHT
+    ) -> float:
         """Takes in a sample; returns its clamped ratio to what was expected, 1 while settling.
 
         expected: what this sample should have been, if not the estimate itself.
@@ -47,7 +49,7 @@ class Series:
             return 1.0
         expected = self.seconds if expected is None else expected
         ratio = clamp(seconds, expected) / expected
-        self.seconds *= ratio**WEIGHT
+        self.seconds *= ratio**weight
         return ratio
 
     def restore(self, seconds: float) -> None:
@@ -77,11 +79,11 @@ class PassSeries:
         level = self.series.seconds
         return max(level + slope * (context - self.context), level * LEAST)
 
-    def observe(self, seconds: float, context: int, slope: float) -> float:
+    def observe(self, seconds: float, context: int, slope: float, weight: float = WEIGHT) -> float:
         """Takes in a sample and moves towards its context; returns its ratio to the expected."""
         expected = self.expected(context, slope)
-        ratio = self.series.observe(seconds, expected)
-        step = (context - self.context) * max(WEIGHT, 1 / self.series.samples)
+        ratio = self.series.observe(seconds, expected, weight)
+        step = (context - self.context) * max(weight, 1 / self.series.samples)
         if self.series.samples > _SETTLING:
             level = self.series.seconds
             self.series.seconds = max(level + slope * step, level * LEAST)

@@ -15,8 +15,9 @@ SHORT_ROUND = 0.004
 """Seconds.  Choosing takes some 50 us for a sequence: 1 % of this, and 15 % of the bundled model's
 pass."""
 
-KEPT_ROUNDS = 8
-"""Rounds for which a choice is kept, where rounds are shorter than that."""
+KEPT_ROUNDS = (4, 8, 16)
+"""Rounds for which the first choice for some sequences is kept, the second, and all later ones,
+where rounds are shorter than that: least is known in the beginning."""
 
 
 class Reviewer:
@@ -27,6 +28,7 @@ class Reviewer:
         self._ids: tuple[int, ...] = ()
         self._allowances: tuple[Allowance, ...] = ()
         self._left = 0
+        self._choices = 0
         self.listening = False
         """Whether this round should teach the cost table: its lengths were chosen, not kept."""
         self.seconds = 0.0
@@ -45,9 +47,10 @@ class Reviewer:
             )
         began = time.perf_counter()
         choice = choose(requests, self._costs, context)
+        self._choices = min(self._choices + 1, len(KEPT_ROUNDS)) if ids == self._ids else 1
         short = self._costs.pass_seconds(max(1, len(ids)), context, max(1, len(ids))) < SHORT_ROUND
         self._ids, self._allowances = ids, choice.allowances
-        self._left = KEPT_ROUNDS - 1 if short and not choice.probing else 0
+        self._left = KEPT_ROUNDS[self._choices - 1] - 1 if short and not choice.probing else 0
         self.listening = True
         self.seconds = time.perf_counter() - began
         return choice.allowances
