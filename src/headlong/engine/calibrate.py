@@ -31,14 +31,15 @@ ROWS = (8, 4, 2, 1)
 BUDGET = 0.5
 """Seconds after which no further repetition starts: a slow model is measured once."""
 REPEATS = 30
-"""The faster half of them counts: whatever else the machine does can only add."""
+SETTLED = 5
+"""Live samples that what is measured here counts for."""
 SHORT = 0.01
 """Seconds of a first pass below which all row counts are run once, uncounted: recording a shape
 takes a millisecond or so, which is nothing to a large model, and several rounds of a tiny one."""
 CHECKED_ROWS = (4, 1)
 CHECKS = 2
 """What is measured again where costs are known: enough to see how fast the machine is today."""
-SPREAD = 1.6
+SPREAD = 2.0
 """Known costs are believed while passes and drafts take times that lie within this factor of each
 other, compared with what was known."""
 
@@ -84,17 +85,16 @@ def measure_costs(model: Measured[W]) -> CostTable:
                     chained += times.chained
     finally:
         cache.release(lease)
-    for rows, samples in passes.items():
-        for seconds in _faster_half(samples):
-            costs.observe_pass(rows, seconds, rows, live=False)
-    step = median(_faster_half(chained))
-    for seconds in _faster_half(first):
-        costs.observe_draft(seconds, [step])
+    for _ in range(SETTLED):
+        for rows, samples in passes.items():
+            costs.observe_pass(rows, _typical(samples), rows, live=False)
+        costs.observe_draft(_typical(first), [_typical(chained)])
     return costs
 
 
-def _faster_half(samples: list[float]) -> list[float]:
-    return sorted(samples)[: (len(samples) + 1) // 2]
+def _typical(samples: list[float]) -> float:
+    """The median of the faster half: whatever else the machine does can only add."""
+    return median(sorted(samples)[: (len(samples) + 1) // 2])
 
 
 def check_costs(model: Measured[W], known: CostRecord) -> CostTable | None:

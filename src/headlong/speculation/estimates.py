@@ -3,7 +3,7 @@
 Timings are noisy in one direction: now and then a pass takes far too long. The first samples are
 therefore reduced to their median, later ones move the estimate by a tenth of their relative
 deviation, and none counts as more than 1.3 times what was expected: a lasting change is still
-followed, by 2.6 % a sample.
+followed, by 2.6 % a sample. Too fast a pass there is not: what was expected was wrong.
 """
 
 import math
@@ -17,8 +17,9 @@ __all__ = ["ContextSlope", "Curve", "PassSeries", "Series", "clamp", "non_decrea
 _SETTLING: Final = 5
 # Weight of one live sample: half of a change is learned within 7 rounds.
 WEIGHT: Final = 0.1
-# A sample beyond this factor of what was expected counts as that much.
-_CLAMP: Final = 1.3
+# A sample beyond these factors of what was expected counts as that much.
+_SLOWEST: Final = 1.3
+_FASTEST: Final = 0.5
 # Taking out the cost of context leaves at least this share of a pass.
 LEAST: Final = 1 / 3
 # Before anything else is known, each row more costs 5 % of a pass.
@@ -190,4 +191,4 @@ def non_decreasing(values: Sequence[float], weights: Sequence[float]) -> tuple[f
 
 def clamp(seconds: float, expected: float) -> float:
     """A sample, brought within the factor that one sample may be off."""
-    return min(max(seconds, expected / _CLAMP), expected * _CLAMP)
+    return min(max(seconds, expected * _FASTEST), expected * _SLOWEST)
