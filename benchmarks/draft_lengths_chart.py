@@ -11,7 +11,7 @@ from headlong.tools.samples import Samples
 if TYPE_CHECKING:
     from benchmarks.draft_lengths import FileLengths, Report
 
-_WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _FOOT = 190, 210, 18, 56, 96, 44
+_WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _FOOT = 190, 210, 18, 56, 106, 44
 _AUTO, _FIXED, _BEST, _INK, _SOFT = "#2f6fdb", "#9aa3af", "#4b5563", "#24292f", "#57606a"
 
 
