@@ -97,9 +97,9 @@ void best_block(Backend& backend, const Packed& w, const HeadRows& head) {
       sampling.offer(logits, count, first * kLanes, s.bests[size_t(thread) * rows + r]);
       if (!head.log_sums) continue;
       PartialSum& partial = s.sums[size_t(run) * rows + r];
-      double sums[2] = {0, 0};
+      double sums[1] = {0};
       partial.peak = sampling.peak(logits, count);
-      if (partial.peak > -kInfinity) sampling.exp_sums(logits, count, partial.peak, sums);
+      if (partial.peak > -kInfinity) sampling.exp_sum(logits, count, partial.peak, sums);
       partial.sum = sums[0];
     }
   });

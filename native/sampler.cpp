@@ -122,8 +122,8 @@ double gumbel(NoiseKeys keys, int64_t id) { return -std::log(-std::log(uniform(k
 double log_sum(const SamplingKernels& kernels, const float* x, int n) {
   const float peak = kernels.peak(x, n);
   if (peak == -kInfinity) return -kInfinity;
-  double sums[2] = {0, 0};
-  kernels.exp_sums(x, n, peak, sums);
+  double sums[1] = {0};
+  kernels.exp_sum(x, n, peak, sums);
   return double(peak) + std::log(sums[0]);
 }
 
@@ -134,17 +134,26 @@ Sampler::Sampler(const SamplerSettings& settings, uint64_t seed, std::vector<int
       early_until_(early_until), shifts_(std::move(shifts)), kernels_(kernels) {}
 
 bool Sampler::banned(int64_t id, int64_t position) const {
-  const std::vector<int64_t>& bans = position < early_until_ ? early_ : bans_;
+  const std::vector<int64_t>& bans = bans_at(position);
   return std::binary_search(bans.begin(), bans.end(), id);
 }
 
 // Bias, then penalties (Keskar et al., CTRL, 2019, section 4.1, with the sign corrected as everybody
-// does; then count * frequency + presence), then bans.  Returns 0, or why there is no token.
+// does; then count * frequency + presence), then bans.  `peak` is the largest logit, before and after.
+// Returns 0, or why there is no token.
 int64_t Sampler::patch(float* row, const int32_t* ids, int n, const WindowCounts* counts,
-                       int64_t position) const {
+                       int64_t position, float& peak) const {
+  bool peak_left = true;
+  float highest = -kInfinity;
+  const auto put = [&](int64_t column, float value) {
+    // Also where a change before this one had raised the column above the peak.
+    peak_left &= row[column] < peak;
+    highest = std::max(highest, value);
+    row[column] = value;
+  };
   for (const Shift& s : shifts_) {
     const int64_t column = column_of(ids, n, s.id);
-    if (column >= 0) row[column] += s.by;
+    if (column >= 0) put(column, row[column] + s.by);
   }
   if (counts) {
     for (const auto& [id, count] : counts->entries()) {
@@ -153,33 +162,34 @@ int64_t Sampler::patch(float* row, const int32_t* ids, int n, const WindowCounts
       double value = row[column];
       value = value > 0 ? value / settings_.repeat : value * settings_.repeat;
       value -= double(count) * settings_.frequency + settings_.presence;
-      row[column] = float(value);
+      put(column, float(value));
       if (row[column] == kInfinity) return kInfinite;
     }
   }
-  for (const int64_t id : position < early_until_ ? early_ : bans_) {
+  for (const int64_t id : bans_at(position)) {
     const int64_t column = column_of(ids, n, id);
-    if (column >= 0) row[column] = -kInfinity;
+    if (column >= 0) put(column, -kInfinity);
   }
+  peak = peak_left ? std::max(peak, highest) : kernels_.peak(row, n);
   return 0;
 }
 
 int64_t Sampler::row(const float* x, const int32_t* ids, int n, const WindowCounts* counts,
                      int64_t position) const {
-  const bool any_bans = !(position < early_until_ ? early_ : bans_).empty();
-  const bool patched = any_bans || !shifts_.empty() || (counts && !counts->entries().empty());
+  const bool patched =
+      !bans_at(position).empty() || !shifts_.empty() || (counts && !counts->entries().empty());
   if (patched) scratch.row.resize(size_t(n));
-  if (kernels_.copy(x, n, patched ? scratch.row.data() : nullptr)) return refusal(x, n);
+  float peak = kernels_.copy(x, n, patched ? scratch.row.data() : nullptr);
+  if (std::isnan(peak)) return refusal(x, n);
   if (patched) {
-    if (const int64_t why = patch(scratch.row.data(), ids, n, counts, position)) return why;
+    if (const int64_t why = patch(scratch.row.data(), ids, n, counts, position, peak)) return why;
     x = scratch.row.data();
   }
+  if (peak == -kInfinity) return kNothing;
   const bool listed = greedy() || settings_.top_k > 0;
   if (!listed && settings_.typical_p == 1 && settings_.top_p == 1 && settings_.min_p == 0)
-    return draw(x, ids, n, position);
+    return draw(x, ids, n, peak, position);
   if (!listed) {
-    const float peak = kernels_.peak(x, n);
-    if (peak == -kInfinity) return kNothing;
     choose(x, ids, n, peak);
     return filter_and_draw(position);
   }
@@ -208,13 +218,17 @@ void Sampler::choose(const float* x, const int32_t* ids, int n, float peak) cons
   std::vector<Choice>& choices = scratch.choices;
   const bool typical = settings_.typical_p < 1, nucleus = settings_.top_p < 1;
   double sums[2] = {0, 0};
-  if (typical || nucleus) kernels_.exp_sums(x, n, peak, sums);
+  if (typical) {
+    kernels_.exp_sums(x, n, peak, sums);
+  } else if (nucleus) {
+    kernels_.exp_sum(x, n, peak, sums);
+  }
   const double mean = sums[1] / sums[0];
   const double wanted = sums[0] * (typical ? settings_.typical_p : settings_.top_p);
   // Deeper than this min-p would drop it; the rounding of the bound is some 1e-6.
   const double enough =
       !typical && settings_.min_p > 0 ? 0.01 - std::log(settings_.min_p) : double(kInfinity);
-  const double first = nucleus || typical ? 2 : enough;
+  const double first = typical ? 2 : nucleus ? std::min(4.0, enough) : enough;
   for (double depth = first;; depth *= 2) {
     const double least = typical ? mean - depth : -depth;
     const bool last = depth >= enough || depth > 100;
@@ -262,29 +276,22 @@ int64_t Sampler::filter_and_draw(int64_t position) const {
   if (settings_.min_p > 0) keep_min_p(choices, settings_.min_p);
   scratch.logits.clear();
   scratch.ids.clear();
+  float peak = -kInfinity;
   for (const Choice& c : choices) {
+    peak = std::max(peak, c.logit);
     scratch.logits.push_back(c.logit);
     scratch.ids.push_back(c.id);
   }
-  return draw(scratch.logits.data(), scratch.ids.data(), int(choices.size()), position);
+  return draw(scratch.logits.data(), scratch.ids.data(), int(choices.size()), peak, position);
 }
 
-// Gumbel-max; a tie goes to the lowest id.  Starts with the best logit, whose score most others
-// cannot reach whatever their noise.
-int64_t Sampler::draw(const float* x, const int32_t* ids, int n, int64_t position) const {
-  Best& best = scratch.best;
-  best.start(1);
-  kernels_.offer(x, n, 0, best);
-  const std::vector<Candidate>& top = best.finish();
-  if (top.empty()) return kNothing;
-  const float peak = top[0].logit;
+// Gumbel-max; a tie goes to the lowest id.
+int64_t Sampler::draw(const float* x, const int32_t* ids, int n, float peak,
+                      int64_t position) const {
   const NoiseKeys keys = noise_keys(seed_, uint64_t(position));
-  const auto id_of = [&](int place) { return ids ? ids[place] : place; };
-  const auto score = [&](int place) {
-    return (double(x[place]) - peak) / settings_.temperature + gumbel(keys, id_of(place));
-  };
-  int32_t winner = id_of(top[0].id);
-  double lead = score(top[0].id);
+  // Noise is at least -3.61, so the score of the peak is.
+  double lead = -3.7;
+  int64_t winner = kNothing;
   // A smaller factor than the true one lets more survive.
   const float inverse = float(std::min(1 / settings_.temperature, double(-kLeast)));
   int32_t places[kDrawRun];
@@ -294,10 +301,11 @@ int64_t Sampler::draw(const float* x, const int32_t* ids, int n, int64_t positio
                            std::min(kDrawRun, n - from), {peak, inverse, float(lead), keys}, places);
     for (int i = 0; i < count; ++i) {
       const int place = from + places[i];
-      const double reached = score(place);
-      if (reached < lead || (reached == lead && id_of(place) >= winner)) continue;
-      lead = reached;
-      winner = id_of(place);
+      const int64_t id = ids ? ids[place] : place;
+      const double score = (double(x[place]) - peak) / settings_.temperature + gumbel(keys, id);
+      if (score < lead || (score == lead && id >= winner)) continue;
+      lead = score;
+      winner = id;
     }
   }
   return winner;

@@ -45,12 +45,15 @@ class Sampler {
 
  private:
   bool greedy() const { return settings_.temperature <= 0; }
+  const std::vector<int64_t>& bans_at(int64_t position) const {
+    return position < early_until_ ? early_ : bans_;
+  }
   bool banned(int64_t id, int64_t position) const;
   int64_t patch(float* row, const int32_t* ids, int n, const WindowCounts* counts,
-                int64_t position) const;
+                int64_t position, float& peak) const;
   void choose(const float* x, const int32_t* ids, int n, float peak) const;
   int64_t filter_and_draw(int64_t position) const;
-  int64_t draw(const float* x, const int32_t* ids, int n, int64_t position) const;
+  int64_t draw(const float* x, const int32_t* ids, int n, float peak, int64_t position) const;
 
   SamplerSettings settings_;
   uint64_t seed_;

@@ -26,8 +26,9 @@ struct DrawBound {
 constexpr int kDrawRun = 1024;
 
 struct SamplingKernels {
-  // Copies n logits; whether NaN or +infinity is among them.  `to` may be null.
-  bool (*copy)(const float* x, int n, float* to);
+  // Copies n logits and returns the largest; NaN where NaN or +infinity is among them.  `to` may be
+  // null.
+  float (*copy)(const float* x, int n, float* to);
 
   // The largest of n logits without NaN; -infinity where n is 0.
   float (*peak)(const float* x, int n);
@@ -35,7 +36,9 @@ struct SamplingKernels {
   // Offers those of n logits that are above the threshold, as ids first, first + 1, ...
   void (*offer)(const float* x, int n, int32_t first, Best& best);
 
-  // sums[0] += e^(x - peak), sums[1] += e^(x - peak) * (x - peak), over n logits of at most peak.
+  // sums[0] += e^(x - peak), over n logits of at most peak; the second one also
+  // sums[1] += e^(x - peak) * (x - peak).
+  void (*exp_sum)(const float* x, int n, float peak, double* sums);
   void (*exp_sums)(const float* x, int n, float peak, double* sums);
 
   // Places of the logits of at least `bound`, ascending; returns how many.

@@ -92,4 +92,5 @@ def slow_sample(
     noise = [_native.gumbel(seed, len(history), i) for i in ids]
     peak = max(row[i] for i in ids)
     scores = [(row[i] - peak) / params.temperature + g for i, g in zip(ids, noise, strict=True)]
-    return min(i for i, score in zip(ids, scores, strict=True) if score == max(scores))
+    best = max(scores)
+    return min(i for i, score in zip(ids, scores, strict=True) if score == best)

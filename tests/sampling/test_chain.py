@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from slow_sampler import slow_sample
 
 from headlong.errors import HeadlongError, ParameterError
+from headlong.ops.reference import best_of
 from headlong.sampling import Sampler, SamplingParams, TokenHistory, TokenSubset, probability
 
 VOCAB = 48
@@ -230,3 +231,13 @@ class TestProbability:
     def test_ruled_out_columns(self) -> None:
         row = np.array([0.0, -math.inf, 0.0], np.float32)
         assert [probability(row, i) for i in range(3)] == [0.5, 0.0, 0.5]
+
+    def test_of_a_subset_and_of_the_best(self) -> None:
+        row = np.log(np.array([[0.1, 0.6, 0.3]])).astype(np.float32)
+        assert probability(row[0], 8, TokenSubset([2, 5, 8])) == pytest.approx(0.3)
+        (best,) = best_of(row, 2, log_sums=True).rows()
+        assert probability(best, 1) == pytest.approx(0.6)
+        with pytest.raises(HeadlongError, match="how probable the token 0 is"):
+            probability(best, 0)
+        with pytest.raises(HeadlongError, match="how probable the token 1 is"):
+            probability(replace(best, log_sum=None), 1)

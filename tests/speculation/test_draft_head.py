@@ -10,10 +10,12 @@ from headlong.engine.engine import Engine, Settings, TokenRoles
 from headlong.engine.load import LoadedModel, load_model
 from headlong.engine.requests import Completion, Requests
 from headlong.ops.cpu import CpuOps, CpuWeight
+from headlong.ops.reference import best_of
 from headlong.progress import Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
 from headlong.speculation import CostTable, Fixed
 from headlong.speculation.draft_head import MOST_EXTRA, DraftHead
+from headlong.speculation.drafter import likeliest
 from headlong.speculation.mtp import MTPDrafter
 from tiny import Chain, TinySpec, write_tiny
 
@@ -52,6 +54,40 @@ def test_columns_are_the_logits_of_the_full_head(model: Model) -> None:
     # Leading columns come from the same kernel, added ones from float32 rows.
     assert got[:, :64].tobytes() == np.ascontiguousarray(expected[:, :64]).tobytes()
     np.testing.assert_allclose(got[:, 64:], expected[:, 64:], atol=0.05)
+
+
+@pytest.mark.parametrize("leading_rows", [SPEC.vocab, 64])
+def test_the_best_are_those_of_the_whole_row(model: Model, leading_rows: int) -> None:
+    assert model.head is not None
+    head = DraftHead(model.head, leading_rows)
+    rows = hidden(model, 3) * 5
+    for met in ([], [5, 200, 90], range(64, SPEC.vocab)):
+        head.include(met)
+        logits = head.logits(rows)
+        ids = np.arange(SPEC.vocab) if head.subset is None else head.subset.ids
+        expected = best_of(logits, 64, log_sums=True)
+        best = head.best(rows, 64)
+        assert best.ids.tolist() == ids[expected.ids].tolist()
+        assert best.logits.tobytes() == expected.logits.tobytes()
+        assert best.log_sums is not None
+        assert expected.log_sums is not None
+        np.testing.assert_allclose(best.log_sums, expected.log_sums, atol=1e-4)
+        for row, some in zip(logits, best.rows(), strict=True):
+            guess = likeliest(some, 0, None)
+            whole = likeliest(row, 0, head.subset)
+            assert guess.token == whole.token
+            assert guess.probability == pytest.approx(whole.probability, rel=1e-4)
+
+
+def test_what_is_no_logit_is_found_beside_added_rows(model: Model) -> None:
+    assert model.head is not None
+    head = DraftHead(model.head, 64)
+    head.include([200])
+    rows = hidden(model, 2)
+    rows[1, 3] = np.nan
+    best = head.best(rows, 40)
+    assert np.isfinite(best.logits[0]).all()
+    assert np.isnan(best.logits[1]).all()
 
 
 def test_the_ids_met_longest_ago_go_first(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,14 @@ from headlong.engine.context_cost import measure_context
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
-from headlong.sampling import TokenSubset
-from headlong.sampling.confidence import probability
 from headlong.speculation.costs import CostRecord, CostTable
-from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, DraftTrack, Guess
+from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, DraftTrack, likeliest
 
 ROWS = (8, 4, 2, 1)
 """Falling, so that every pass but the first has as many rows to fold as if all were accepted."""
+BEST = 40
+"""Logits looked for after a pass: what default sampling asks for."""
+
 BUDGET = 0.5
 """Seconds after which no further repetition starts: a slow model is measured once."""
 REPEATS = 30
@@ -149,7 +150,7 @@ class _Rounds(Generic[W]):
         tokens, pages = np.zeros(rows, np.int32), self._lease.reserve(rows)
         batch = Batch.of([Segment(self._lease.slot, 0, tokens, pages, final=1, fold=fold)])
         hidden = self._model.forward(batch)
-        self._model.trunk.logits(hidden)
+        self._model.trunk.best(hidden, BEST)
         return hidden
 
 
@@ -157,9 +158,4 @@ def _request(drafter: Drafter, lease: Lease, hidden: FloatArray, length: int) ->
     """Drafts after the accepted rows of a pass, all of which the head takes in first."""
     track, tokens = DraftTrack(), [0] * (len(hidden) + 1)
     drafter.observe(track, tokens, lease, hidden)
-    return DraftRequest(track, tokens, lease, length, _best)
-
-
-def _best(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
-    column = int(logits.argmax())
-    return Guess(column, probability(logits, column))
+    return DraftRequest(track, tokens, lease, length, likeliest, needs=1)

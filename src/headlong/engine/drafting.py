@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
-import numpy as np
-
 from headlong.engine.sequence import Sequence
 from headlong.errors import HeadlongError
 from headlong.ops.batch import FloatArray
-from headlong.sampling import TokenSubset, probability
+from headlong.sampling import Logits, TokenSubset, probability
 from headlong.speculation import Acceptance, Auto, CostTable, DraftLength, Fixed
 from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
 from headlong.speculation.review import Reviewer
@@ -131,7 +129,7 @@ class Drafting:
 
 
 def _request(sequence: Sequence, allowance: Allowance) -> DraftRequest:
-    def guess(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
+    def guess(logits: Logits, depth: int, subset: TokenSubset | None) -> Guess:
         position = len(sequence.tokens) + depth
         try:
             token = sequence.sampler.sample(logits, sequence.history, position, subset)
@@ -139,13 +137,18 @@ def _request(sequence: Sequence, allowance: Allowance) -> DraftRequest:
             sequence.history.append(0)
             return Guess(0, 0.0)
         sequence.history.append(token)
-        column = token if subset is None else int(np.searchsorted(subset.ids, token))
-        return Guess(token, probability(logits, column))
+        return Guess(token, probability(logits, token, subset))
 
     assert sequence.lease is not None
     goes_on: GoesOn = always
     if allowance.forced < allowance.limit:
         goes_on = Course(allowance, sequence.acceptance.calibration)
     return DraftRequest(
-        sequence.track, sequence.tokens, sequence.lease, allowance.limit, guess, goes_on
+        sequence.track,
+        sequence.tokens,
+        sequence.lease,
+        allowance.limit,
+        guess,
+        goes_on,
+        sequence.sampler.needs,
     )

@@ -28,7 +28,7 @@ from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.best import allowed_bits
 from headlong.ops.protocol import W
-from headlong.sampling import Sampler, SamplingParams, needed_by
+from headlong.sampling import Sampler, SamplingParams, most_needed
 from headlong.speculation import (
     CostTable,
     DraftLength,
@@ -210,8 +210,8 @@ class Engine(Generic[W]):
             for (s, rows), part in zip(plan.prefill, parts, strict=False)
         ] + list(parts[len(plan.prefill) :])
         sequences = [s for s, _ in plan.prefill] + list(plan.decode)
-        needed = needed_by(
-            s.sampler for s, part in zip(sequences, predicting, strict=True) if len(part)
+        needed = most_needed(
+            s.sampler.needs for s, part in zip(sequences, predicting, strict=True) if len(part)
         )
         rows = iter(predict(self._model, np.concatenate(predicting), needed, self._allowed))
         computed = time.perf_counter()

@@ -206,6 +206,6 @@ class Qwen35(Generic[W]):
         (logits,) = self.ops.linear(hidden, self.head)
         return logits
 
-    def best(self, hidden: FloatArray, k: int, allowed: Bits) -> Best:
+    def best(self, hidden: FloatArray, k: int, allowed: Bits | None = None) -> Best:
         """The best ``k`` of each row's logits, among the ids that are allowed."""
         return self.ops.best(hidden, self.head, k, allowed=allowed)

@@ -50,6 +50,18 @@ class Best:
         return [Candidates(*row) for row in zip(self.logits, self.ids, sums, strict=True)]
 
 
+def merge(first: Best, second: Best, k: int) -> Best:
+    """The best ``k`` of two parts of the same rows; both or neither have ``log_sums``."""
+    logits = np.concatenate([first.logits, second.logits], axis=1)
+    ids = np.concatenate([first.ids, second.ids], axis=1)
+    descending = np.where(np.isnan(logits), -np.inf, -logits)
+    order = np.lexsort((ids, descending))[:, :k]
+    sums = None
+    if first.log_sums is not None and second.log_sums is not None:
+        sums = np.logaddexp(first.log_sums, second.log_sums)
+    return Best(np.take_along_axis(logits, order, 1), np.take_along_axis(ids, order, 1), sums)
+
+
 def allowed_bits(count: int, banned: Iterable[int]) -> Bits:
     """Bits of ``count`` outputs of which these may not be returned."""
     allowed = np.ones(count, np.bool_)

@@ -4,7 +4,7 @@ Sampling is a pure function of (logits, settings, seed, tokens before, position)
 lets speculation be verified by plain equality of tokens.
 """
 
-from headlong.sampling.chain import Logits, Sampler, needed_by
+from headlong.sampling.chain import Logits, Sampler, most_needed
 from headlong.sampling.confidence import probability
 from headlong.sampling.history import TokenHistory
 from headlong.sampling.params import MAX_DRAFT, SamplingParams
@@ -17,6 +17,6 @@ __all__ = [
     "SamplingParams",
     "TokenHistory",
     "TokenSubset",
-    "needed_by",
+    "most_needed",
     "probability",
 ]

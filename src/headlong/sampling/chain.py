@@ -34,7 +34,7 @@ from headlong.sampling.history import TokenHistory
 from headlong.sampling.params import SamplingParams
 from headlong.sampling.subset import TokenSubset
 
-__all__ = ["Logits", "Sampler", "needed_by"]
+__all__ = ["Logits", "Sampler", "most_needed"]
 
 Logits: TypeAlias = FloatArray | Candidates
 """What is known of the token at a position: a whole row of logits, or the best of it."""
@@ -110,9 +110,10 @@ class Sampler:
         params = self.params
         if shifted or params.penalised:
             return None
-        best = 1 if params.greedy else params.top_k
-        # So many of the best may be banned for this request alone.
-        return min(best + own_bans, self._vocab_size) if 1 <= best <= MOST_BEST else None
+        # As many of the best may be banned for this request alone.
+        best = (1 if params.greedy else params.top_k) + own_bans
+        all_kept = not params.greedy and params.top_k <= 0
+        return None if all_kept or best > MOST_BEST else min(best, self._vocab_size)
 
     needs: int | None
     """How many of a row's best logits decide its token; None: it takes the whole row."""
@@ -178,13 +179,13 @@ class Sampler:
         return TokenHistory(history[-window:] if window > 0 else history[:], window=-1).counts
 
 
-def needed_by(samplers: Iterable[Sampler]) -> int | None:
+def most_needed(needs: Iterable[int | None]) -> int | None:
     """How many of the best logits of every row serve all of these; None: whole rows."""
     most = 1
-    for sampler in samplers:
-        if sampler.needs is None:
+    for best in needs:
+        if best is None:
             return None
-        most = max(most, sampler.needs)
+        most = max(most, best)
     return most
 
 

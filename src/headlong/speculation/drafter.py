@@ -12,7 +12,8 @@ from typing import Protocol
 
 from headlong.cache.pages import Lease
 from headlong.ops.batch import FloatArray
-from headlong.sampling import TokenSubset
+from headlong.ops.best import Candidates
+from headlong.sampling import Logits, TokenSubset, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,10 @@ class Guess:
     probability: float
 
 
-Guesser = Callable[[FloatArray, int, TokenSubset | None], Guess]
+Guesser = Callable[[Logits, int, TokenSubset | None], Guess]
 """Turns one row of draft logits into a guess, for draft number 0, 1, ... of a round; the subset
-says what the columns stand for where they are not the whole vocabulary.  It knows the sampler,
-and the drafts guessed so far in this round."""
+says what the columns of a whole row stand for where they are not the whole vocabulary.  It knows
+the sampler, and the drafts guessed so far in this round."""
 
 GoesOn = Callable[[Guess], bool]
 """Told of every guess but the last that ``length`` allows, in order: should another follow?"""
@@ -35,6 +36,16 @@ GoesOn = Callable[[Guess], bool]
 def always(guess: Guess) -> bool:
     """A `GoesOn` for drafts of full length."""
     return True
+
+
+def likeliest(logits: Logits, depth: int, subset: TokenSubset | None) -> Guess:
+    """A `Guesser` that takes the highest logit, whoever asks."""
+    if isinstance(logits, Candidates):
+        token = int(logits.ids[0])
+    else:
+        column = int(logits.argmax())
+        token = column if subset is None else int(subset.ids[column])
+    return Guess(token, probability(logits, token, subset))
 
 
 class DraftTrack:
@@ -54,7 +65,11 @@ class DraftTrack:
 
 @dataclass(frozen=True, slots=True)
 class DraftRequest:
-    """Up to ``length`` (>= 1) tokens are wanted after ``tokens``."""
+    """Up to ``length`` (>= 1) tokens are wanted after ``tokens``.
+
+    ``needs``: how many of the best logits ``guess`` needs, with their sum; `None`: the whole row.
+    It may get whole rows all the same, where others that are drafted for need them.
+    """
 
     track: DraftTrack
     tokens: Sequence[int]
@@ -62,6 +77,7 @@ class DraftRequest:
     length: int
     guess: Guesser
     goes_on: GoesOn = always
+    needs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

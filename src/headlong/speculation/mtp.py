@@ -18,6 +18,7 @@ from headlong.models.mtp import MTPHead
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.protocol import W
 from headlong.ops.state import KVLayer
+from headlong.sampling import Logits, most_needed
 from headlong.speculation.draft_head import LEADING_ROWS, DraftHead
 from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack, Guess
 
@@ -86,8 +87,13 @@ class MTPDrafter(Generic[W]):
     def _guess(
         self, requests: Sequence[DraftRequest], hidden: FloatArray, depth: int
     ) -> list[list[Guess]]:
-        logits, subset = self._vocabulary.logits(hidden), self._vocabulary.subset
-        return [[r.guess(row, depth, subset)] for r, row in zip(requests, logits, strict=True)]
+        needs = most_needed(r.needs for r in requests)
+        rows: Sequence[Logits]
+        if needs is None or needs > self._vocabulary.leading_rows:
+            rows, subset = list(self._vocabulary.logits(hidden)), self._vocabulary.subset
+        else:
+            rows, subset = self._vocabulary.best(hidden, needs).rows(), None
+        return [[r.guess(row, depth, subset)] for r, row in zip(requests, rows, strict=True)]
 
     @staticmethod
     def _segment(track: DraftTrack, tokens: Sequence[int], lease: Lease, rows: int) -> Segment:

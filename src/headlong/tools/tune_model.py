@@ -23,10 +23,9 @@ from headlong.engine.scheduler import PREFILL_ROWS
 from headlong.errors import HeadlongError, ParameterError
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.cpu import CpuOps, CpuWeight
-from headlong.sampling import MAX_DRAFT, SamplingParams, TokenSubset
-from headlong.sampling.confidence import probability
+from headlong.sampling import MAX_DRAFT, SamplingParams
 from headlong.speculation import Auto, CostTable, DraftLength, Fixed
-from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack, Guess
+from headlong.speculation.drafter import DraftRequest, DraftTimes, DraftTrack, likeliest
 from headlong.speculation.mtp import MTPDrafter
 
 __all__ = ["AUTO", "Drafting", "Round", "TunedModel"]
@@ -162,7 +161,9 @@ class TunedModel:
             if self._drafter is not None and drafts:
                 known = script[: position + 1]
                 self._drafter.observe(track, known, lease, hidden)
-                _, times = self._drafter.draft([DraftRequest(track, known, lease, drafts, _best)])
+                _, times = self._drafter.draft(
+                    [DraftRequest(track, known, lease, drafts, likeliest, needs=1)]
+                )
             yield Round(count, seconds, times)
 
     def _fill(self, lease: Lease, script: Sequence[int], start: int) -> DraftTrack:
@@ -203,9 +204,3 @@ class TunedModel:
             costs,
             self._forward,
         )
-
-
-def _best(logits: FloatArray, depth: int, subset: TokenSubset | None) -> Guess:
-    column = int(logits.argmax())
-    token = column if subset is None else int(subset.ids[column])
-    return Guess(token, probability(logits, column))
