@@ -35,6 +35,7 @@ slow: $(VENV)/.dev ## the long tests too
 bench: $(VENV)/.dev ## kernels, sequences, replayed passes and the bundled model, short form
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/sequence.py
+	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python -m benchmarks.models --short
 

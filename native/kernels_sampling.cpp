@@ -88,19 +88,21 @@ static inline f32x16 exp_plain(f32x16 x) {
 // Columns whose exponentials add up as float before they join the sum in double.
 constexpr int kSumRun = 1024;
 
+// What is below e^-87 counts as that: -infinity times its weight would be NaN.
+static inline f32x16 below_peak(f32x16 a, f32x16 peak) { return max(splat(-87.0f), sub(a, peak)); }
+
 // Even and odd vectors apart, so that two chains of additions run side by side.
-template <bool kWeighted>
+template <bool kMean>
 static void exp_sums(const float* x, int n, float peak, double* sums) {
   const f32x16 top = splat(peak);
   for (int from = 0; from < n; from += kSumRun) {
     const int end = n - from < kSumRun ? n : from + kSumRun;
     f32x16 sum[2] = {zero(), zero()}, weighted[2] = {zero(), zero()};
     const auto take = [&](int j, f32x16 a) {
-      // What is below e^-87 counts as that: -infinity times its weight would be NaN.
-      const f32x16 s = max(splat(-87.0f), sub(a, top));
+      const f32x16 s = below_peak(a, top);
       const f32x16 e = exp_plain(s);
       sum[j] = add(sum[j], e);
-      if constexpr (kWeighted) weighted[j] = add(weighted[j], mul(e, s));
+      if constexpr (kMean) weighted[j] = add(weighted[j], mul(e, s));
     };
     int i = from;
     for (; i + 32 <= end; i += 32) {
@@ -110,7 +112,26 @@ static void exp_sums(const float* x, int n, float peak, double* sums) {
     for (int j = 0; i < end; i += 16, j ^= 1)
       take(j, i + 16 <= end ? load(x + i) : load_rest(x + i, end - i));
     sums[0] += double(reduce_add(add(sum[0], sum[1])));
-    if constexpr (kWeighted) sums[1] += double(reduce_add(add(weighted[0], weighted[1])));
+    if constexpr (kMean) sums[1] += double(reduce_add(add(weighted[0], weighted[1])));
+  }
+}
+
+static void exp_masses(const float* x, int n, float peak, const float* bounds, double* sums) {
+  const f32x16 top = splat(peak);
+  f32x16 least[kBounds];
+  for (int j = 0; j < kBounds; ++j) least[j] = splat(bounds[j]);
+  for (int from = 0; from < n; from += kSumRun) {
+    const int end = n - from < kSumRun ? n : from + kSumRun;
+    f32x16 sum[1 + kBounds];
+    for (f32x16& s : sum) s = zero();
+    for (int i = from; i < end; i += 16) {
+      const f32x16 a = i + 16 <= end ? load(x + i) : load_rest(x + i, end - i);
+      const f32x16 e = exp_plain(below_peak(a, top));
+      sum[0] = add(sum[0], e);
+      for (int j = 0; j < kBounds; ++j)
+        sum[1 + j] = add(sum[1 + j], keep_where(a, least[j], e));
+    }
+    for (int j = 0; j < 1 + kBounds; ++j) sums[j] += double(reduce_add(sum[j]));
   }
 }
 
@@ -179,7 +200,8 @@ static int survivors(const float* x, const int32_t* ids, int32_t first, int n,
 
 extern const SamplingKernels sampling_kernels;
 const SamplingKernels sampling_kernels{
-    copy_row, peak_row, offer_row, exp_sums<false>, exp_sums<true>, collect_places, survivors,
+    copy_row, peak_row, offer_row, exp_sums<false>, exp_sums<true>, exp_masses,
+    collect_places, survivors,
 };
 
 }  // namespace headlong::HEADLONG_ISA

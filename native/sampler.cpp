@@ -189,14 +189,23 @@ int64_t Sampler::row(const float* x, const int32_t* ids, int n, const WindowCoun
   const bool listed = greedy() || settings_.top_k > 0;
   if (!listed && settings_.typical_p == 1 && settings_.top_p == 1 && settings_.min_p == 0)
     return draw(x, ids, n, peak, position);
+  scratch.choices.clear();
   if (!listed) {
-    choose(x, ids, n, peak);
+    // Below this min-p drops everything; the rounding of the bound is some 1e-6.
+    const float floor =
+        settings_.min_p > 0 ? float(peak + std::log(settings_.min_p) - 0.01) : kLeast;
+    if (settings_.typical_p < 1) {
+      choose_typical(x, ids, n, peak);
+    } else if (settings_.top_p < 1) {
+      choose_nucleus(x, ids, n, peak, floor);
+    } else {
+      list(x, ids, n, peak, floor, kInfinity, true);
+    }
     return filter_and_draw(position);
   }
   Best& best = scratch.best;
   best.start(greedy() ? 1 : int(std::min<int64_t>(settings_.top_k, n)));
   kernels_.offer(x, n, 0, best);
-  scratch.choices.clear();
   for (const Candidate& c : best.finish())
     scratch.choices.push_back({c.logit, ids ? ids[c.id] : c.id, 0, 0});
   return filter_and_draw(position);
@@ -211,52 +220,88 @@ int64_t Sampler::best(const float* x, const int32_t* ids, int n, int64_t positio
   return filter_and_draw(position);
 }
 
-// Of a whole row, lists what top-k (off here) and then typical-p or top-p may keep, and all that
-// later filters need: from the peak downwards, as deep as it takes.
-void Sampler::choose(const float* x, const int32_t* ids, int n, float peak) const {
+// Appends the columns of logits from `least` up, and below `end`, to the list.
+void Sampler::list(const float* x, const int32_t* ids, int n, float peak, float least, float end,
+                   bool weighed) const {
   scratch.places.resize(size_t(n));
-  std::vector<Choice>& choices = scratch.choices;
-  const bool typical = settings_.typical_p < 1, nucleus = settings_.top_p < 1;
-  double sums[2] = {0, 0};
-  if (typical) {
-    kernels_.exp_sums(x, n, peak, sums);
-  } else if (nucleus) {
-    kernels_.exp_sum(x, n, peak, sums);
+  const int count = kernels_.collect(x, n, least, scratch.places.data());
+  for (int i = 0; i < count; ++i) {
+    const int32_t place = scratch.places[size_t(i)];
+    if (x[place] >= end) continue;
+    const double weight = weighed ? std::exp(double(x[place]) - peak) : 0;
+    scratch.choices.push_back({x[place], ids ? ids[place] : place, weight, 0});
   }
-  const double mean = sums[1] / sums[0];
-  const double wanted = sums[0] * (typical ? settings_.typical_p : settings_.top_p);
-  // Deeper than this min-p would drop it; the rounding of the bound is some 1e-6.
-  const double enough =
-      !typical && settings_.min_p > 0 ? 0.01 - std::log(settings_.min_p) : double(kInfinity);
-  const double first = typical ? 2 : nucleus ? std::min(4.0, enough) : enough;
-  for (double depth = first;; depth *= 2) {
-    const double least = typical ? mean - depth : -depth;
-    const bool last = depth >= enough || depth > 100;
-    const double bound = depth >= enough ? peak - enough : peak + least;
-    const int count = kernels_.collect(x, n, last && depth < enough ? kLeast : float(bound),
-                                       scratch.places.data());
+}
+
+// typical-p of a whole row: lists what is close to the mean, as widely as it takes.
+void Sampler::choose_typical(const float* x, const int32_t* ids, int n, float peak) const {
+  std::vector<Choice>& choices = scratch.choices;
+  double sums[2] = {0, 0};
+  kernels_.exp_mean(x, n, peak, sums);
+  const double mean = sums[1] / sums[0], wanted = sums[0] * settings_.typical_p;
+  for (double reach = 2;; reach *= 2) {
+    const bool last = reach > 100;
     choices.clear();
+    list(x, ids, n, peak, last ? kLeast : float(peak + mean - reach), kInfinity, true);
     double mass = 0;
-    for (int i = 0; i < count; ++i) {
-      const int32_t place = scratch.places[size_t(i)];
-      const double below = double(x[place]) - peak, weight = std::exp(below);
-      choices.push_back({x[place], ids ? ids[place] : place, weight, 0});
-      if (!typical || std::abs(below - mean) <= depth) mass += weight;
-    }
+    for (const Choice& c : choices)
+      if (std::abs(double(c.logit) - peak - mean) <= reach) mass += c.weight;
     if (last || mass >= wanted) break;
   }
-  if (typical) {
-    keep_typical(choices, peak, mean, wanted);
-  } else if (nucleus) {
-    keep_first(choices, wanted, [](const Choice& a, const Choice& b) { return better(a, b); });
+  keep_typical(choices, peak, mean, wanted);
+}
+
+// top-p of a whole row: the last logit that stays is narrowed down by sweeps over the row until few
+// are in question, so that a flat row needs no sorting of what surely stays.  Nothing below `floor`
+// is wanted.
+void Sampler::choose_nucleus(const float* x, const int32_t* ids, int n, float peak,
+                             float floor) const {
+  constexpr int kFew = 4096;         // are simply listed
+  constexpr float kNarrow = 0.02f;   // of any row of 250,000 this holds some thousands
+  constexpr int kSweeps = 5;         // from 16 to there, each to a fifth
+  float bounds[kBounds] = {peak - 4, peak - 8, peak - 16, peak - 32};
+  double sums[1 + kBounds] = {};
+  kernels_.exp_masses(x, n, peak, bounds, sums);
+  const double wanted = sums[0] * settings_.top_p;
+  // It lies in [least, end), and what is above adds up to less than is wanted.
+  float least = kLeast, end = kInfinity;
+  double above = 0;
+  const auto narrow = [&] {
+    for (int j = 0; j < kBounds; ++j) {
+      if (sums[1 + j] >= wanted) {
+        least = bounds[j];
+        return;
+      }
+      end = bounds[j];
+      above = sums[1 + j];
+    }
+  };
+  narrow();
+  scratch.places.resize(size_t(n));
+  if (least > floor && kernels_.collect(x, n, least, scratch.places.data()) > kFew) {
+    for (int sweep = 0; sweep < kSweeps && std::min(end, peak) - least > kNarrow; ++sweep) {
+      const float top = std::min(end, peak), step = (top - least) / (kBounds + 1);
+      for (int j = 0; j < kBounds; ++j) bounds[j] = top - step * float(j + 1);
+      std::fill(std::begin(sums), std::end(sums), 0.0);
+      kernels_.exp_masses(x, n, peak, bounds, sums);
+      narrow();
+    }
   }
+  least = std::max(least, floor);
+  if (least < end) {
+    list(x, ids, n, peak, least, end, true);
+    keep_first(scratch.choices, wanted - above,
+               [](const Choice& a, const Choice& b) { return better(a, b); });
+  }
+  if (end < kInfinity)
+    list(x, ids, n, peak, std::max(end, floor), kInfinity, settings_.min_p > 0);
 }
 
 int64_t Sampler::filter_and_draw(int64_t position) const {
   std::vector<Choice>& choices = scratch.choices;
   if (choices.empty()) return kNothing;
   if (greedy()) return choices.front().id;
-  const bool listed = settings_.top_k > 0;  // else `choose` did the first filter
+  const bool listed = settings_.top_k > 0;  // else the first filter is done
   if (listed) {
     const float peak = choices.front().logit;
     double weighted = 0;

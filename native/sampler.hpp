@@ -51,7 +51,10 @@ class Sampler {
   bool banned(int64_t id, int64_t position) const;
   int64_t patch(float* row, const int32_t* ids, int n, const WindowCounts* counts,
                 int64_t position, float& peak) const;
-  void choose(const float* x, const int32_t* ids, int n, float peak) const;
+  void list(const float* x, const int32_t* ids, int n, float peak, float least, float end,
+            bool weighed) const;
+  void choose_typical(const float* x, const int32_t* ids, int n, float peak) const;
+  void choose_nucleus(const float* x, const int32_t* ids, int n, float peak, float floor) const;
   int64_t filter_and_draw(int64_t position) const;
   int64_t draw(const float* x, const int32_t* ids, int n, float peak, int64_t position) const;
 

@@ -22,6 +22,9 @@ struct DrawBound {
   NoiseKeys keys;
 };
 
+// Bounds of `exp_masses`.
+constexpr int kBounds = 4;
+
 // Columns that `survivors` looks at per call: their places fit into L1 beside the logits.
 constexpr int kDrawRun = 1024;
 
@@ -36,10 +39,12 @@ struct SamplingKernels {
   // Offers those of n logits that are above the threshold, as ids first, first + 1, ...
   void (*offer)(const float* x, int n, int32_t first, Best& best);
 
-  // sums[0] += e^(x - peak), over n logits of at most peak; the second one also
-  // sums[1] += e^(x - peak) * (x - peak).
+  // sums[0] += e^(x - peak), over n logits of at most peak; with the mean also
+  // sums[1] += e^(x - peak) * (x - peak); with masses also the same sum over logits of at least
+  // bounds[j], into sums[1 + j].
   void (*exp_sum)(const float* x, int n, float peak, double* sums);
-  void (*exp_sums)(const float* x, int n, float peak, double* sums);
+  void (*exp_mean)(const float* x, int n, float peak, double* sums);
+  void (*exp_masses)(const float* x, int n, float peak, const float* bounds, double* sums);
 
   // Places of the logits of at least `bound`, ascending; returns how many.
   int (*collect)(const float* x, int n, float bound, int32_t* places);
