@@ -251,43 +251,46 @@ void Sampler::choose_typical(const float* x, const int32_t* ids, int n, float pe
   keep_typical(choices, peak, mean, wanted);
 }
 
-// top-p of a whole row: the last logit that stays is narrowed down by sweeps over the row until few
-// are in question, so that a flat row needs no sorting of what surely stays.  Nothing below `floor`
-// is wanted.
+// top-p of a whole row.  Mostly few logits near the peak hold the share.  Otherwise the last logit
+// that stays is narrowed down by sweeps over the row, so that a flat row needs no sorting of what
+// surely stays.  Nothing below `floor` is wanted.
 void Sampler::choose_nucleus(const float* x, const int32_t* ids, int n, float peak,
                              float floor) const {
-  constexpr int kFew = 4096;         // are simply listed
-  constexpr float kNarrow = 0.02f;   // of any row of 250,000 this holds some thousands
-  constexpr int kSweeps = 5;         // from 16 to there, each to a fifth
-  float bounds[kBounds] = {peak - 4, peak - 8, peak - 16, peak - 32};
+  constexpr float kNear = 8;
+  constexpr int kFew = 4096;
+  constexpr float kNarrow = 0.02f;  // of any row of 250,000 this holds some thousands
+  constexpr int kSweeps = 5;        // from 24 to there, each to a fifth
   double sums[1 + kBounds] = {};
-  kernels_.exp_masses(x, n, peak, bounds, sums);
+  kernels_.exp_sum(x, n, peak, sums);
   const double wanted = sums[0] * settings_.top_p;
   // It lies in [least, end), and what is above adds up to less than is wanted.
-  float least = kLeast, end = kInfinity;
+  float least = std::max(peak - kNear, floor), end = kInfinity;
   double above = 0;
-  const auto narrow = [&] {
-    for (int j = 0; j < kBounds; ++j) {
-      if (sums[1 + j] >= wanted) {
-        least = bounds[j];
-        return;
-      }
-      end = bounds[j];
-      above = sums[1 + j];
-    }
-  };
-  narrow();
   scratch.places.resize(size_t(n));
-  if (least > floor && kernels_.collect(x, n, least, scratch.places.data()) > kFew) {
-    for (int sweep = 0; sweep < kSweeps && std::min(end, peak) - least > kNarrow; ++sweep) {
-      const float top = std::min(end, peak), step = (top - least) / (kBounds + 1);
-      for (int j = 0; j < kBounds; ++j) bounds[j] = top - step * float(j + 1);
+  const int count = kernels_.collect(x, n, least, scratch.places.data());
+  double mass = 0;
+  for (int i = 0; i < count && count <= kFew; ++i)
+    mass += std::exp(double(x[scratch.places[size_t(i)]]) - peak);
+  if (mass < wanted && least > floor) {
+    float bounds[kBounds] = {peak - 4, peak - 8, peak - 16, peak - 32};
+    least = kLeast;
+    for (int sweep = 0; sweep <= kSweeps; ++sweep) {
       std::fill(std::begin(sums), std::end(sums), 0.0);
       kernels_.exp_masses(x, n, peak, bounds, sums);
-      narrow();
+      for (int j = 0; j < kBounds; ++j) {
+        if (sums[1 + j] >= wanted) {
+          least = bounds[j];
+          break;
+        }
+        end = bounds[j];
+        above = sums[1 + j];
+      }
+      const float top = std::min(end, peak), step = (top - least) / (kBounds + 1);
+      if (least == kLeast || top - least <= kNarrow) break;
+      for (int j = 0; j < kBounds; ++j) bounds[j] = top - step * float(j + 1);
     }
+    least = std::max(least, floor);
   }
-  least = std::max(least, floor);
   if (least < end) {
     list(x, ids, n, peak, least, end, true);
     keep_first(scratch.choices, wanted - above,

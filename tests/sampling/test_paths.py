@@ -63,6 +63,31 @@ def test_long_rows_as_the_slow_chain(params: SamplingParams, kind: str) -> None:
                 assert sampler.sample(row, history, 90) == expected, (isa, seed)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("top_p", [0.3, 0.95])
+def test_top_p_that_keeps_thousands(power: float, top_p: float) -> None:
+    size = 40_000
+    rng = np.random.default_rng(4)
+    logits = -power * np.log(np.arange(1, size + 1)) + rng.normal(0, 1, size)
+    row = rng.permutation(logits).astype(np.float32)
+    for params in (replace(PLAIN, top_p=top_p), replace(PLAIN, top_p=top_p, min_p=1e-3)):
+        for seed in range(3):
+            expected = slow_sample(row.tolist(), [], params, seed)
+            for isa in ISAS:
+                assert Sampler(params, size, seed, isa=isa).sample(row, [], 0) == expected
+
+
+def test_top_p_cuts_where_the_sum_is_reached() -> None:
+    # At so high a temperature every token that is left gets drawn sooner or later.
+    size = 6000
+    row = np.log(np.arange(size, 0, -1)).astype(np.float32)
+    params = replace(PLAIN, temperature=1e9, top_p=0.75)
+    drawn = {Sampler(params, size, seed).sample(row, [], 0) for seed in range(20_000)}
+    weights = np.arange(size, 0, -1)
+    kept = int(np.searchsorted(np.cumsum(weights), 0.75 * weights.sum())) + 1
+    assert kept - 8 <= max(drawn) < kept
+
+
 @pytest.mark.parametrize("kind", ["sure", "in doubt", "flat"])
 @pytest.mark.parametrize("params", SETTINGS, ids=lambda p: f"{p.temperature}-{p.top_k}-{p.top_p}")
 def test_instruction_sets_agree_on_a_whole_vocabulary(params: SamplingParams, kind: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from headlong.cache.memory import Cache
 from headlong.cache.pages import Lease
-from headlong.engine.calibrate import Measured, measure_costs
+from headlong.engine.calibrate import BEST, Measured, measure_costs
 from headlong.engine.cost_cache import cost_cache
 from headlong.engine.engine import Engine, Settings, TokenRoles, recorded
 from headlong.engine.load import LoadedModel
@@ -154,7 +154,7 @@ class TunedModel:
         for count in rows:
             began = time.perf_counter()
             hidden = self._pass(lease, script, position, count, 1, fold)
-            self._loaded.trunk.logits(hidden)
+            self._loaded.trunk.best(hidden, BEST)
             seconds = time.perf_counter() - began
             position, fold = position + count, count - 1
             times = None
