@@ -1,7 +1,8 @@
 // From GGUF blocks to the packed layout.
 //
 // Almost all of it moves words of 32 bits: a row's word j becomes lane `row` of quad j.  A store
-// per word into a group's superblock, which stays in L1, packs faster than memory delivers files.
+// per word into a group's block or superblock, which stays in L1, packs faster than memory delivers
+// files.
 #include "pack.hpp"
 
 #include <cstring>
@@ -31,28 +32,31 @@ static inline uint32_t spread_fifth_bits(uint32_t bits) {
   return to;
 }
 
-// One row of a 32-column type.
+// Bytes of a block of a 32-column type in a file: scale, minimum, fifth bits, words.
 template <PackType T>
-static void pack_blocks(const uint8_t* raw, int blocks, int lane, uint8_t* group) {
-  constexpr BlockBytes bytes = kTypeInfo[T].block;
-  constexpr bool minimum = bytes.scale == 64;
-  constexpr int scale = T == kMXFP4 ? 1 : minimum ? 4 : 2;
-  constexpr int fifth = bytes.high ? 4 : 0;
-  constexpr int words = bytes.low / 64;
-  for (int b = 0; b < blocks; ++b, raw += scale + fifth + 4 * words) {
-    uint8_t* scales = group + block_scale_at(bytes, b);
-    if (T == kMXFP4) {
-      scales[lane] = raw[0];
-    } else {
-      put_half(scales, lane, raw);
-      if (minimum) put_half(scales + 32, lane, raw + 2);
-    }
-    uint8_t* bits = group + block_bits_at(bytes, b);
-    if (fifth) put(bits, 0, lane, spread_fifth_bits(word(raw + scale)));
-    for (int j = 0; j < words; ++j) {
-      const uint32_t w = word(raw + scale + fifth + 4 * j);
-      put(bits + bytes.high, j, lane, T == kQ8_0 ? w ^ 0x80808080u : w);  // Q8_0: value + 128
-    }
+struct BlockSource {
+  static constexpr BlockBytes bytes = kTypeInfo[T].block;
+  static constexpr bool minimum = bytes.scale == 64;
+  static constexpr int scale = T == kMXFP4 ? 1 : minimum ? 4 : 2;
+  static constexpr int fifth = bytes.high ? 4 : 0;
+  static constexpr int words = bytes.low / 64;
+  static constexpr int size = scale + fifth + 4 * words;
+};
+
+// One row's block of a 32-column type.
+template <PackType T>
+static inline void pack_block(const uint8_t* raw, int lane, uint8_t* scales, uint8_t* bits) {
+  using S = BlockSource<T>;
+  if (T == kMXFP4) {
+    scales[lane] = raw[0];
+  } else {
+    put_half(scales, lane, raw);
+    if (S::minimum) put_half(scales + 32, lane, raw + 2);
+  }
+  if (S::fifth) put(bits, 0, lane, spread_fifth_bits(word(raw + S::scale)));
+  for (int j = 0; j < S::words; ++j) {
+    const uint32_t w = word(raw + S::scale + S::fifth + 4 * j);
+    put(bits + S::bytes.high, j, lane, T == kQ8_0 ? w ^ 0x80808080u : w);  // Q8_0: value + 128
   }
 }
 
@@ -150,9 +154,17 @@ static void q3_k_to_q6_k(const uint8_t* raw, uint8_t* to) {
       }
 }
 
+// Block by block, so that what is written stays in L1 while 16 rows pass; a whole group would not
+// fit (Q8_0, 2048 columns: 34 KiB).
 template <PackType T>
 static void pack_block_rows(const uint8_t* raw, size_t row_bytes, int rows, int cols, uint8_t* to) {
-  for (int r = 0; r < rows; ++r) pack_blocks<T>(raw + r * row_bytes, cols / kBlock, r, to);
+  constexpr BlockBytes bytes = kTypeInfo[T].block;
+  for (int b = 0; b < cols / kBlock; ++b) {
+    uint8_t* scales = to + block_scale_at(bytes, b);
+    uint8_t* bits = to + block_bits_at(bytes, b);
+    const uint8_t* from = raw + size_t(b) * BlockSource<T>::size;
+    for (int r = 0; r < rows; ++r, from += row_bytes) pack_block<T>(from, r, scales, bits);
+  }
 }
 
 template <class Pack>

@@ -121,9 +121,9 @@ def test_loading_reports_its_stages_and_measured_costs_only_where_they_decide(pa
             yield self
 
     for arguments, expected in (
-        ({"draft_n_max": "auto"}, ["tokenizer", "weights", "costs"]),
-        ({"draft_n_max": 2}, ["tokenizer", "weights"]),
-        ({"spec_type": "none"}, ["tokenizer", "weights"]),
+        ({"draft_n_max": "auto"}, ["weights", "tokenizer", "costs"]),
+        ({"draft_n_max": 2}, ["weights", "tokenizer"]),
+        ({"spec_type": "none"}, ["weights", "tokenizer"]),
     ):
         progress = Names()
         LLM(path, progress=progress, **arguments)  # type: ignore[arg-type]

@@ -17,8 +17,12 @@ from headlong.ops.program import Recorder, Replay
 from headlong.ops.protocol import DeltaNetWeights, P, R, RawMatrix
 from headlong.ops.state import KVLayer, RecurrentLayer
 
-PACK_BYTES = 16 << 20
-"""Source bytes packed per call: a progress step, and what is held of the file at once."""
+PACK_BYTES = 64 << 20
+"""Source bytes packed per call: a progress step, and what is held of the file at once.
+
+Long enough (50 ms and more) that packing is seldom between two calls, waiting for the interpreter
+while another thread has it.
+"""
 
 ROW_GROUP = 16
 """Rows that lie side by side in a packed tile; packing proceeds in whole groups."""
