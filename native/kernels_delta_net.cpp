@@ -128,16 +128,64 @@ inline void ask(const float* next, int64_t i, int64_t stride, int vectors) {
   for (int w = 0; w < vectors; ++w) __builtin_prefetch(next + i * stride + 16 * w, 1, 2);
 }
 
-// to = decay from + k delta^T.
+// Rows that were accepted since the state was written: their keys, deltas and decays.
+struct Folds {
+  int count;
+  const float *k, *delta, *decay;
+  int64_t k_stride, delta_stride, decay_stride;
+};
+
+// Sums over i run in four chains (i % 4), to hide the latency of an fma, and end as
+// (0 + 1) + (2 + 3).
 template <int W>
-void absorb(Place from, Place to, const float* k, const float* delta, float decay, int dk) {
-  const f32x16 keep = splat(decay);
-  f32x16 d[W];
-  for (int w = 0; w < W; ++w) d[w] = load(delta + 16 * w);
-  for (int i = 0; i < dk; ++i)
+struct Chains {
+  f32x16 sum[W][4];
+  Chains() {
     for (int w = 0; w < W; ++w)
-      store(to.at + i * to.stride + 16 * w,
-            fma(splat(k[i]), d[w], mul(keep, load(from.at + i * from.stride + 16 * w))));
+      for (int c = 0; c < 4; ++c) sum[w][c] = zero();
+  }
+  f32x16 total(int w) const {
+    return add(add(sum[w][0], sum[w][1]), add(sum[w][2], sum[w][3]));
+  }
+};
+
+// seen = S^T k.
+template <int W>
+void look(Place from, const float* k, int dk, Chains<W>& seen, const float* next,
+          int64_t next_stride) {
+  for (int i = 0; i < dk; i += 4) {
+    for (int c = 0; c < 4; ++c) ask(next, i + c, next_stride, W);
+    for (int c = 0; c < 4; ++c)
+      for (int w = 0; w < W; ++w)
+        seen.sum[w][c] =
+            fma(splat(k[i + c]), load(from.at + (i + c) * from.stride + 16 * w), seen.sum[w][c]);
+  }
+}
+
+// S = decay S + k delta^T for every fold in turn, an element at a time: one load and one store for
+// all of them.  seen = S^T k where k is not null.
+template <int W>
+void absorb(Place from, Place to, const Folds& folds, const float* k, int dk, Chains<W>& seen,
+            const float* next, int64_t next_stride) {
+  for (int i = 0; i < dk; i += 4) {
+    for (int c = 0; c < 4; ++c) ask(next, i + c, next_stride, W);
+    f32x16 s[4][W];
+    for (int c = 0; c < 4; ++c)
+      for (int w = 0; w < W; ++w) s[c][w] = load(from.at + (i + c) * from.stride + 16 * w);
+    for (int f = 0; f < folds.count; ++f) {
+      const f32x16 keep = splat(folds.decay[f * folds.decay_stride]);
+      const float* delta = folds.delta + f * folds.delta_stride;
+      const float* key = folds.k + f * folds.k_stride;
+      for (int c = 0; c < 4; ++c)
+        for (int w = 0; w < W; ++w)
+          s[c][w] = fma(splat(key[i + c]), load(delta + 16 * w), mul(keep, s[c][w]));
+    }
+    for (int c = 0; c < 4; ++c)
+      for (int w = 0; w < W; ++w) {
+        store(to.at + (i + c) * to.stride + 16 * w, s[c][w]);
+        if (k != nullptr) seen.sum[w][c] = fma(splat(k[i + c]), s[c][w], seen.sum[w][c]);
+      }
+  }
 }
 
 struct Row {
@@ -146,39 +194,38 @@ struct Row {
   float *o, *delta;  // delta null: not kept
 };
 
-// One row through a tile.  Sums over i run in four chains (i % 4), to hide the latency of an fma,
-// and end as (0 + 1) + (2 + 3).
-template <int W>
-void step(Place from, Place to, const Row& row, int dk, const float* next, int64_t next_stride) {
+// One row through a tile, `seen` being S^T k of it.  With a next row, whose key is `next_k`, the
+// same passage over the tile gives that row's `seen`; without, a state that nobody wants (`to`
+// null) is not stored.
+template <int W, bool Next, bool Store>
+void step(Place from, Place to, const Row& row, const float* next_k, int dk, Chains<W>& seen) {
   const float *k = row.k, *q = row.q;
-  f32x16 sum[W][4];
-  for (int w = 0; w < W; ++w)
-    for (int c = 0; c < 4; ++c) sum[w][c] = zero();
-  for (int i = 0; i < dk; i += 4) {
-    for (int c = 0; c < 4; ++c) ask(next, i + c, next_stride, W);
-    for (int c = 0; c < 4; ++c)
-      for (int w = 0; w < W; ++w)
-        sum[w][c] = fma(splat(k[i + c]), load(from.at + (i + c) * from.stride + 16 * w), sum[w][c]);
-  }
   const f32x16 keep = splat(row.decay);
   f32x16 delta[W];
   for (int w = 0; w < W; ++w) {
-    const f32x16 seen = mul(keep, add(add(sum[w][0], sum[w][1]), add(sum[w][2], sum[w][3])));
-    delta[w] = mul(splat(row.beta), sub(load(row.v + 16 * w), seen));
+    delta[w] = mul(splat(row.beta), sub(load(row.v + 16 * w), mul(keep, seen.total(w))));
     if (row.delta != nullptr) store(row.delta + 16 * w, delta[w]);
-    for (int c = 0; c < 4; ++c) sum[w][c] = zero();
   }
+  Chains<W> out, then;
   for (int i = 0; i < dk; i += 4)
     for (int c = 0; c < 4; ++c)
       for (int w = 0; w < W; ++w) {
         const f32x16 s = fma(splat(k[i + c]), delta[w],
                              mul(keep, load(from.at + (i + c) * from.stride + 16 * w)));
-        store(to.at + (i + c) * to.stride + 16 * w, s);
-        sum[w][c] = fma(splat(q[i + c]), s, sum[w][c]);
+        if constexpr (Store) store(to.at + (i + c) * to.stride + 16 * w, s);
+        out.sum[w][c] = fma(splat(q[i + c]), s, out.sum[w][c]);
+        if constexpr (Next) then.sum[w][c] = fma(splat(next_k[i + c]), s, then.sum[w][c]);
       }
-  for (int w = 0; w < W; ++w)
-    store(row.o + 16 * w, add(add(sum[w][0], sum[w][1]), add(sum[w][2], sum[w][3])));
+  for (int w = 0; w < W; ++w) store(row.o + 16 * w, out.total(w));
+  seen = then;
 }
+
+// Whether a row's passage also looks ahead for the next: sixteen sums want 32 registers.
+#if defined(__AVX512F__)
+constexpr bool kLookAhead = true;
+#else
+constexpr bool kLookAhead = false;
+#endif
 
 // Rows first .. first + rows - 1 of a segment, of which the leading `commit` change the state.
 struct Block {
@@ -187,8 +234,8 @@ struct Block {
   float* o;
 };
 
-// A block through W vectors of columns of one value head.  The tile is read from the state by the
-// first row and written back by the last that counts; between, and after, it lives in scratch.
+// A block through W vectors of columns of one value head.  The tile is read from the state once
+// and written back after the last row that counts; between, and after, it lives in scratch.
 template <int W>
 void recur_columns(const DeltaNet& a, const Segment& s, int key_head, int head, const Block& b,
                    int column, float* scratch) {
@@ -196,20 +243,30 @@ void recur_columns(const DeltaNet& a, const Segment& s, int key_head, int head, 
   const int64_t pending = int64_t(s.slot) * a.pending;
   const Place state{a.state + (int64_t(s.slot) * a.value_heads + head) * dk * dv + column, dv};
   const Place tile{scratch, 16 * W};
-  float* deltas = a.pending_delta + (pending * a.value_heads + head) * dv + column;
   const int64_t delta_stride = int64_t(a.value_heads) * dv;
+  float* deltas = a.pending_delta + (pending * a.value_heads + head) * dv + column;
   const float* next = column + 16 * W < dv ? state.at + 16 * W : nullptr;
-  const int changes = b.fold + b.commit;
 
   Place from = state;
-  for (int f = 0; f < b.fold; ++f) {
-    const Place to = f + 1 == changes ? state : tile;
-    absorb<W>(from, to, a.pending_k + ((pending + f) * a.key_heads + key_head) * dk,
-              deltas + f * delta_stride, a.pending_decay[(pending + f) * a.value_heads + head], dk);
+  Chains<W> seen;
+  if (b.fold > 0) {
+    const Place to = b.commit == 0 ? state : tile;
+    const Folds folds{b.fold,
+                      a.pending_k + (pending * a.key_heads + key_head) * dk,
+                      deltas,
+                      a.pending_decay + pending * a.value_heads + head,
+                      int64_t(a.key_heads) * dk,
+                      delta_stride,
+                      a.value_heads};
+    absorb<W>(from, to, folds, b.rows > 0 ? b.k : nullptr, dk, seen, next, dv);
     from = to;
+  } else if (b.rows > 0) {
+    look<W>(from, b.k, dk, seen, next, dv);
   }
   for (int r = 0; r < b.rows; ++r) {
-    const Place to = b.fold + r + 1 == changes ? state : tile;
+    const bool last = r + 1 == b.rows;
+    const Place to = r + 1 == b.commit ? state : tile;
+    const float* next_k = b.k + (r + 1) * dk;
     const Row row{b.q + r * dk,
                   b.k + r * dk,
                   b.v + r * dv + column,
@@ -217,7 +274,14 @@ void recur_columns(const DeltaNet& a, const Segment& s, int key_head, int head, 
                   b.decay[r],
                   b.o + r * dv + column,
                   r < b.commit ? nullptr : deltas + (r - b.commit) * delta_stride};
-    step<W>(from, to, row, dk, r == 0 ? next : nullptr, dv);
+    if (last && r >= b.commit) {
+      step<W, false, false>(from, to, row, nullptr, dk, seen);
+    } else if (last || !kLookAhead) {
+      step<W, false, true>(from, to, row, nullptr, dk, seen);
+      if (!last) look<W>(to, next_k, dk, seen, nullptr, 0);
+    } else {
+      step<W, kLookAhead, true>(from, to, row, next_k, dk, seen);
+    }
     from = to;
   }
 }

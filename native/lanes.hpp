@@ -36,7 +36,8 @@ HEADLONG_INLINE void keep_load_order() { asm volatile("" ::: "memory"); }
 // core so long with a line that neither its own look-ahead (some 300 instructions) nor the hardware
 // prefetcher, which waits for it, keeps memory busy.  With fewer they do, and asking costs up to a
 // fifth.  Zen 4, one core, weights out of memory: Q4_K with 8 rows 8.8 -> 12.8 GB/s, Q8_0 with 6
-// 20 -> 29 GB/s, as fast as out of L2.
+// 20 -> 29 GB/s, as fast as out of L2; two cores, two rows: Q4_K 11.4 -> 18.0, Q6_K 12.7 -> 18.3,
+// but Q4_1 32.4 -> 28.1.  Every line has to be asked for: every other one is as slow as none.
 template <class Q, int N>
 HEADLONG_INLINE void prefetch_weights(const uint8_t* from, int bytes) {
   constexpr int kAhead = 12 << 10;

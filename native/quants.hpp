@@ -186,7 +186,7 @@ HEADLONG_INLINE V half_bytes(const uint8_t* quad, bool high) {
 
 struct SuperQ4_K : SixBitScales {
   static constexpr PackType kType = kQ4_K;
-  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 3, kOffset = 0, kMax = 15;
+  static constexpr int kBlocks = 8, kQuads = 8, kPrefetchFrom = 2, kOffset = 0, kMax = 15;
   static constexpr int kExact = 4;  // 15 * 127 * 32 columns * 63 * 4 blocks < 2^24
   static constexpr int kMinPairs = 4, kPairs = activation::kPair32;
   static constexpr bool kSigned = false;
@@ -219,7 +219,7 @@ struct SuperQ5_K : SixBitScales {
 // first eight low quads, then follow the other eight.
 struct SuperQ6_K {
   static constexpr PackType kType = kQ6_K;
-  static constexpr int kBlocks = 16, kQuads = 4, kPrefetchFrom = 3, kOffset = 32, kMax = 63;
+  static constexpr int kBlocks = 16, kQuads = 4, kPrefetchFrom = 2, kOffset = 32, kMax = 63;
   static constexpr int kExact = 2;  // 32 * 127 * 16 * 128 * 2 < 2^24
   static constexpr int kMinPairs = 0, kPairs = 0;
   static constexpr bool kSigned = false;
