@@ -6,13 +6,12 @@ shared machine drifts by more than what is measured; medians over the rounds are
 the time for n rows over the time for one: near 1 means that verifying n rows costs what decoding
 one costs.
 
-    python benchmarks/kernels.py --types Q4_K Q6_K --json results/kernels.json
+    python benchmarks/kernels.py --types Q4_K Q6_K --json benchmarks/results/kernels.json
 """
 
 import argparse
 import json
 import os
-import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +21,14 @@ import numpy as np
 
 from headlong import _native
 from headlong.gguf.types import GGMLType
+from headlong.ops.cpu import CpuOps
+from headlong.tools.machine import Machine, describe_machine
 
 TYPES = [
     "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "MXFP4",
     "Q4_K", "Q5_K", "Q6_K", "Q2_K", "IQ4_XS", "F32", "F16", "BF16",
 ]  # fmt: skip
-ROWS = [1, 2, 3, 4, 5, 6, 8]
+ROWS = [1, 2, 3, 4, 5, 6, 7, 8]
 COLS = 2048  # of a 2B model's layers
 
 
@@ -92,6 +93,44 @@ def measure(
     return Measurement(kind.name, backend.isa, packed.nbytes / 1e6, done[1:])  # the first warms up
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All measurements of one machine; its `isa` is the fastest that it has."""
+
+    machine: Machine
+    measurements: list[Measurement]
+
+    def with_new(self, new: list[Measurement]) -> "Table":
+        """With measurements of the same type and instruction set replaced."""
+        fresh = {(m.isa, m.type) for m in new}
+        kept = [m for m in self.measurements if (m.isa, m.type) not in fresh]
+        order = {name: i for i, name in enumerate(TYPES)}
+        every = sorted([*kept, *new], key=lambda m: (m.isa, order[m.type]))
+        return Table(self.machine, every)
+
+
+def load_table(path: Path) -> Table:
+    """Reads what `save_table` wrote; raises `ValueError` for anything else."""
+    try:
+        fields = json.loads(path.read_text())
+        measurements = [
+            Measurement(
+                m["type"], m["isa"], m["megabytes"],
+                [Round(r["read_gb_per_s"], {int(n): t for n, t in r["seconds"].items()})
+                 for r in m["rounds"]],
+            )
+            for m in fields["measurements"]
+        ]  # fmt: skip
+        return Table(Machine(**fields["machine"]), measurements)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no table of kernels: {error}") from error
+
+
+def save_table(path: Path, table: Table) -> None:
+    """Writes JSON."""
+    path.write_text(json.dumps(asdict(table), indent=1) + "\n")
+
+
 def main() -> None:
     """Measures and prints; writes JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -101,7 +140,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--megabytes", type=float, default=100.0, help="size of each matrix")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="file to write the measurements to")
+    parser.add_argument("--json", type=Path, help="file to write to, or to renew in part")
     args = parser.parse_args()
     rows = sorted({1, *args.rows})
     results = []
@@ -120,12 +159,10 @@ def main() -> None:
                   + f"{m.of_read():9.0%}" + "".join(f"{m.cost(n):6.2f}" for n in rows[1:]),
                   flush=True)  # fmt: skip
     if args.json:
-        report = {
-            "machine": platform.processor() or platform.machine(),
-            "threads": args.threads,
-            "measurements": [asdict(m) for m in results],
-        }
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        table = Table(describe_machine(CpuOps(args.threads)), [])
+        if args.json.exists():
+            table = Table(table.machine, load_table(args.json).measurements)
+        save_table(args.json, table.with_new(results))
 
 
 if __name__ == "__main__":
