@@ -116,3 +116,18 @@ def test_remembers_when_a_depth_was_last_tried() -> None:
     acceptance.record(0, 0)
     assert [acceptance.rounds_since(d) for d in (1, 2, 3)] == [1, 2, 3]
     assert [acceptance.last_accepted(d) for d in (1, 2, 3)] == [False, False, False]
+
+
+def test_how_deep_to_look() -> None:
+    engine = Acceptance()
+    assert engine.horizon == 4
+    assert Acceptance(prior=engine).horizon == 4
+    request = Acceptance(prior=engine)
+    request.record(4, 4)
+    assert request.horizon == 9
+    for _ in range(400):
+        engine.record(MAX_DRAFT, MAX_DRAFT)
+    assert Acceptance(prior=engine).horizon == MAX_DRAFT
+    for _ in range(400):
+        engine.record(2, 0)
+    assert Acceptance(prior=engine).horizon == 4

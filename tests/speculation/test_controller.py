@@ -65,7 +65,7 @@ def test_a_text_that_becomes_predictable_is_noticed(seed: int) -> None:
     for _ in range(500):
         simulation.round([Even(0.0)])
     before = [simulation.round([Even(0.0)])[0] for _ in range(200)]
-    assert 1 <= sum(n > 0 for n in before) <= 10  # it keeps looking, seldom
+    assert 2 <= sum(n > 0 for n in before) <= 12  # it keeps looking, seldom
     for _ in range(300):
         simulation.round([Even(0.95)])
     assert simulation.speed(0.95, 50) > 0.9 * best_fixed(MACHINES["cpu"], 0.95)[1]

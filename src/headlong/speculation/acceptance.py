@@ -21,8 +21,9 @@ _PRIOR_ROUNDS: Final = 7.0
 # that say something about a depth, and after 512 that do not.
 _FADE: Final = 0.5 ** (1 / 64)
 _IDLE_FADE: Final = 0.5 ** (1 / 512)
-# The longest first draft.
+# The longest first draft, unless the engine knows better: as deep as drafts survive so often.
 _FIRST_HORIZON: Final = 4
+_LIKELY: Final = 0.3
 # Nothing is certain.
 _LEAST, _MOST = 0.002, 0.998
 
@@ -42,6 +43,7 @@ class Acceptance:
     __slots__ = (
         "_deepest",
         "_hits",
+        "_horizon",
         "_last",
         "_last_accepted",
         "_prior",
@@ -60,6 +62,10 @@ class Acceptance:
         self._last = [0] * MAX_DRAFT  # round in which a draft last had this depth
         self._last_accepted = [False] * MAX_DRAFT
         self._deepest = 0
+        self._horizon = _FIRST_HORIZON
+        if prior is not None:
+            likely = sum(chance > _LIKELY for chance in prior.survival(MAX_DRAFT))
+            self._horizon = max(_FIRST_HORIZON, likely)
         self._rates: list[float] = []  # as they were last asked for: a few rounds old at most
 
     def record(self, drafted: int, accepted: int, probabilities: Sequence[float] = ()) -> None:
@@ -126,11 +132,11 @@ class Acceptance:
 
     @property
     def horizon(self) -> int:
-        """The depth up to which lengths are worth looking at: about twice the longest draft so far.
+        """The depth up to which lengths are worth looking at.
 
-        However hopeful the engine, a new text has to earn long drafts.
+        At first what the engine finds likely, then up to twice the longest draft so far.
         """
-        return max(_FIRST_HORIZON, 2 * self._deepest + 1)
+        return max(self._horizon, 2 * self._deepest + 1)
 
     def rounds_since(self, depth: int) -> int:
         """Rounds since a draft last had this depth (1 is the first), or since the start."""

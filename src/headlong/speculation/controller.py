@@ -23,8 +23,9 @@ from headlong.speculation.stopping import Allowance, thresholds
 __all__ = ["Choice", "choose"]
 
 # Depths behind the chosen length are never seen, so their estimates would never recover. A round
-# in a while goes one deeper: at most every 64 rounds, and so seldom that it costs 1 % at most.
-_PROBE_ROUNDS: Final = 64
+# in a while goes one deeper: at most every 24 rounds, and so seldom that it costs 1 % at most. An
+# answer may have but a hundred rounds, and bad luck in its first ones should not decide them all.
+_PROBE_ROUNDS: Final = 24
 _PROBE_SHARE: Final = 0.01
 # Where even drafts that are always right would not pay, only the costs could prove wrong: then
 # four times as seldom.
