@@ -1,8 +1,9 @@
 """Every fixed draft length against the chosen one, on files of different acceptance.
 
-For each file the lengths 0 to 7 and `auto` answer the same prompt in turns, in one process with one
+For each file the lengths 0 to 7 and `auto` answer the same prompts in turns, in one process with one
 copy of the weights, so that nothing but the length differs.  `auto` should be close to the best of
-the others, which it does not know, and never behind 0.
+the others, which it does not know, and never behind 0.  Every turn has another prompt: which drafts
+of an answer are right is luck, and the best of eight lengths has had most of it.
 
     python -m benchmarks.draft_lengths a00.gguf a30.gguf a60.gguf a80.gguf a95.gguf
 
@@ -29,7 +30,7 @@ from headlong.ops.cpu import CpuOps, available_cores
 from headlong.progress import Silent
 from headlong.speculation import SpeculationStats
 from headlong.tools.machine import describe_machine
-from headlong.tools.prompts import DEMO_PROMPT
+from headlong.tools.prompts import DEMO_PROMPT, VERIFY_PROMPTS
 from headlong.tools.samples import Samples
 from headlong.tools.tune_model import AUTO, Drafting, TunedModel
 
@@ -142,22 +143,32 @@ def measure(
 ) -> FileLengths:
     """Load a file and let every length answer in turns.  Raises what loading raises."""
     loaded = load_model(path, ops, Silent())
-    text = loaded.tokenizer.encode(DEMO_PROMPT)
-    model = TunedModel(loaded, len(text) + CHAIN + args.tokens)
-    prompt = text if loaded.rehearsal is None else model.answer(text, 0, CHAIN).tokens
+    texts = [loaded.tokenizer.encode(prompt) for prompt in (DEMO_PROMPT, *VERIFY_PROMPTS)]
+    text = texts[0]
+    model = TunedModel(loaded, max(map(len, texts)) + CHAIN + args.tokens)
+
+    def prompt_of(turn: int) -> Sequence[int]:
+        if loaded.rehearsal is None:
+            return texts[turn % len(texts)]
+        start = text[: len(text) - turn % len(text)]  # from another token on
+        return model.answer(start, 0, CHAIN).tokens
+
     drafts: list[Drafting] = [*range(args.max_draft + 1), AUTO]
     rates: dict[Drafting, list[float]] = {draft: [] for draft in drafts}
     stats = {draft: SpeculationStats() for draft in drafts}
-    texts = set()
+    identical = True
     for draft in (0, args.max_draft, AUTO):  # uncounted: memory is touched
-        model.answer(prompt, draft, min(16, args.tokens))
+        model.answer(text, draft, min(16, args.tokens))
     for repeat in range(args.repeats):
+        prompt = prompt_of(repeat)
+        answers: set[tuple[int, ...]] = set()
         for index in range(len(drafts)):
             draft = drafts[(index + repeat) % len(drafts)]  # each has its turn to be first
             answer = model.answer(prompt, draft, args.tokens)
             rates[draft].append(answer.timings.predicted_per_second)
             stats[draft].add(answer.stats)
-            texts.add(answer.tokens)
+            answers.add(answer.tokens)
+        identical = identical and len(answers) == 1
         turn = ", ".join(f"{draft}: {rates[draft][-1]:.1f}" for draft in drafts)
         say(f"{path.name} {repeat + 1}/{args.repeats}  {turn}")
     return FileLengths(
@@ -165,7 +176,7 @@ def measure(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         accept=None if loaded.rehearsal is None else loaded.rehearsal.accept,
         tokens=args.tokens,
-        identical=len(texts) == 1,
+        identical=identical,
         lengths=tuple(
             Length(
                 draft,
@@ -229,8 +240,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", default=available_cores(), type=int, help="that compute")
     parser.add_argument("--out", default=OUT, type=Path, help="JSON file; the chart lies beside it")
     args = parser.parse_args(argv)
-    if args.tokens < 2 or args.repeats < 1 or not 1 <= args.max_draft <= 15:
-        parser.error("--tokens is 2 or more, --repeats 1 or more, --max-draft 1 to 15")
+    if args.tokens < 2 or not 1 <= args.repeats <= 50 or not 1 <= args.max_draft <= 15:
+        parser.error("--tokens is 2 or more, --repeats 1 to 50, --max-draft 1 to 15")
     return args
 
 

@@ -26,7 +26,9 @@ def draw(report: Report) -> str:
     width = _LEFT + len(report.files) * (_WIDTH + _GAP) + 8
     height = _TOP + _HEIGHT + _FOOT
     machine = report.machine
-    caption = f"{machine['processor']}, {machine['threads']} threads, greedy; same prompt, in turns"
+    caption = (
+        f"{machine['processor']}, {machine['threads']} threads, greedy; same prompts, in turns"
+    )
     ticks = "".join(
         text(_LEFT - 8, _y(value, top) + 4, f"{value:g}", size=11, fill=_SOFT, anchor="end")
         for value in _values(step, top)

@@ -28,8 +28,8 @@ __all__ = ["Choice", "choose"]
 _PROBE_ROUNDS: Final = 24
 _PROBE_SHARE: Final = 0.01
 # Where even drafts that are always right would not pay, only the costs could prove wrong: then
-# four times as seldom.
-_HOPELESS: Final = 4
+# six times as seldom.
+_HOPELESS: Final = 6
 # Sure guesses may take a draft to so many times its planned length, and one further.
 _STRETCH: Final = 2
 
