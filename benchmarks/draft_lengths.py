@@ -1,9 +1,9 @@
 """Every fixed draft length against the chosen one, on files of different acceptance.
 
-For each file the lengths 0 to 7 and `auto` answer the same prompts in turns, in one process with one
-copy of the weights, so that nothing but the length differs.  `auto` should be close to the best of
-the others, which it does not know, and never behind 0.  Every turn has another prompt: which drafts
-of an answer are right is luck, and the best of eight lengths has had most of it.
+For each file the lengths 0 to 7 and `auto` answer the same prompts in turns, in one process with
+one copy of the weights, so that nothing but the length differs.  `auto` should be close to the best
+of the others, which it does not know, and never behind 0.  Every turn has another prompt: which
+drafts of an answer are right is luck, and the best of eight lengths has had most of it.
 
     python -m benchmarks.draft_lengths a00.gguf a30.gguf a60.gguf a80.gguf a95.gguf
 
