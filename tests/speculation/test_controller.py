@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulation import MACHINES, Even, Machine, Mixed, Simulation, best_fixed
+from simulation import MACHINES, Draft, Even, Machine, Mixed, Simulation, best_fixed
 
 from headlong.errors import HeadlongError
 from headlong.sampling import MAX_DRAFT
@@ -252,3 +252,18 @@ def test_where_context_makes_drafts_dear_none_are_made() -> None:
         costs.observe_draft(0.1, [0.1])
     assert choose([(taught(0.5), 15)], costs, 0).lengths[0] > 0
     assert choose([(taught(0.5), 15)], costs, 200_000).lengths == [0]
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.1])
+def test_a_head_that_is_always_sure_and_mostly_wrong_is_found_out(chance: float) -> None:
+    """All its guesses are of one kind: that they fail is the plan's business, not the stop's."""
+
+    class Sure(Even):
+        def guess(self, rng: random.Random) -> Draft:
+            return Draft(0.999, self.rate)
+
+    simulation = Simulation(MACHINES["cpu"], 2)
+    simulation.speed(Sure(chance), 60)
+    assert simulation.speed(Sure(chance), 300) > 0.98 * best_fixed(MACHINES["cpu"], chance)[1]
+    request = Acceptance(prior=simulation.engine)
+    assert choose([(request, 15)], simulation.costs).lengths[0] <= (chance > 0)

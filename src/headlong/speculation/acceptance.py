@@ -36,8 +36,8 @@ class Acceptance:
     rounds, older ones fading. The prior is the engine's rate at the depth, averaged with the
     request's own rate one depth before; without an engine it is that rate alone.
 
-    A rate is that of an average guess. Where drafts end at doubtful guesses, deeper depths are
-    only seen after sure ones; `calibration` says how sure, and what that explains is taken out.
+    A rate is that of the guesses that were made at a depth. `calibration` says how much more or
+    less a single one promises.
     """
 
     __slots__ = (
@@ -88,10 +88,9 @@ class Acceptance:
                 self._tries[depth] *= fade * _IDLE_FADE
                 self._hits[depth] *= fade * _IDLE_FADE
                 continue
-            hit = float(depth < accepted)
+            hit = depth < accepted
             if probabilities:
-                rate = rates[depth]
-                hit = rate + self.calibration.record(probabilities[depth], rate, depth < accepted)
+                self.calibration.record(probabilities[depth], rates[depth], hit)
             self._tries[depth] = self._tries[depth] * fade * _FADE + 1
             self._hits[depth] = self._hits[depth] * fade * _FADE + hit
 

@@ -13,7 +13,7 @@ __all__ = ["Calibration"]
 # Upper ends of the intervals but the last: finer towards 1, where most guesses of a good head lie.
 _BOUNDS: Final = (0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.985)
 # Weight of "no difference", in guesses: after as many of its own an interval counts half.
-_PRIOR_GUESSES: Final = 12.0
+_PRIOR_GUESSES: Final = 24.0
 # Half of the weight is gone after so many guesses of an interval.
 _FADE: Final = 0.5 ** (1 / 256)
 # Odds are taken of probabilities within these bounds.
@@ -37,22 +37,17 @@ class Calibration:
         self._expected = [0.0] * count
         self._ratios = [1.0] * count
 
-    def record(self, probability: float, rate: float, accepted: bool) -> float:
-        """Learns from a guess that followed accepted ones; ``rate`` is what its depth promised.
-
-        Returns the surprise: 1 or 0, as it was accepted or not, less the chance it was given.
-        """
+    def record(self, probability: float, rate: float, accepted: bool) -> None:
+        """Learns from a guess that followed accepted ones; ``rate`` is what its depth promised."""
         index = bisect_right(_BOUNDS, probability)
         if self._prior is not None:
             rate = _times(rate, self._prior._ratio(index))
-        surprise = accepted - _times(rate, self._ratios[index])
         tries = self._tries[index] = self._tries[index] * _FADE + 1
         hits = self._hits[index] = self._hits[index] * _FADE + accepted
         expected = self._expected[index] = self._expected[index] * _FADE + rate
         mean = expected / tries
         found = (hits + _PRIOR_GUESSES * mean) / (tries + _PRIOR_GUESSES)
         self._ratios[index] = _odds(found) / _odds(mean)
-        return surprise
 
     def rate(self, rate: float, probability: float) -> float:
         """Chance of a guess to be accepted after accepted ones, where its depth promises ``rate``.
