@@ -256,7 +256,7 @@ void Sampler::choose_typical(const float* x, const int32_t* ids, int n, float pe
 // surely stays.  Nothing below `floor` is wanted.
 void Sampler::choose_nucleus(const float* x, const int32_t* ids, int n, float peak,
                              float floor) const {
-  constexpr float kNear = 8;
+  constexpr float kNear = 10;
   constexpr int kFew = 4096;
   constexpr float kNarrow = 0.02f;  // of any row of 250,000 this holds some thousands
   constexpr int kSweeps = 5;        // from 24 to there, each to a fifth
