@@ -47,22 +47,20 @@ void py_angles(Backend& backend, nb::handle frequencies_, nb::handle row_start_,
   perform(backend, run, frequencies, row_start, rows, pos_start, cos, sin);
 }
 
-void py_last_rows(Backend& backend, nb::handle x_, nb::handle tokens_, nb::handle row_start_,
-                  nb::handle rows_, nb::handle pos_start_, nb::handle out_, nb::handle out_tokens_,
-                  nb::handle out_positions_) {
+void py_last_rows(Backend& backend, nb::handle x_, nb::handle tokens_, nb::handle figures_,
+                  nb::handle out_, nb::handle out_tokens_, nb::handle out_figures_) {
   const Array x(x_, "x", Dtype::f32, {-1, -1});
   const Array tokens(tokens_, "tokens", Dtype::i32, {x.dim(0)});
-  const Array row_start(row_start_, "row_start", Dtype::i32, {-1});
-  const int64_t count = row_start.dim(0);
-  const Array rows(rows_, "rows", Dtype::i32, {count});
-  const Array pos_start(pos_start_, "pos_start", Dtype::i32, {count});
+  const Array figures(figures_, "figures", Dtype::i32, {6, -1});
+  const int64_t count = figures.dim(1);
   const Array out(out_, "out", Dtype::f32, {count, x.dim(1)}, Access::write);
   const Array out_tokens(out_tokens_, "out_tokens", Dtype::i32, {count}, Access::write);
-  const Array out_positions(out_positions_, "out_positions", Dtype::i32, {count}, Access::write);
+  const Array out_figures(out_figures_, "out_figures", Dtype::i32, {6, count}, Access::write);
   const auto run = [from = x.f32(), total = x.dim(0), cols = size_t(x.dim(1)), token = tokens.i32(),
-                    start = row_start.i32(), rows = rows.i32(), position = pos_start.i32(),
-                    count = int(count), to = out.f32(), to_token = out_tokens.data<int32_t>(),
-                    to_position = out_positions.data<int32_t>()](Backend&) {
+                    slot = figures.i32(), count = int(count), to = out.f32(),
+                    to_token = out_tokens.data<int32_t>(),
+                    to_figure = out_figures.data<int32_t>()](Backend&) {
+    const int32_t *start = slot + count, *rows = start + count, *position = rows + count;
     check_rows(start, rows, count, total);
     check_positions(position, rows, count);
     for (int i = 0; i < count; ++i) {
@@ -70,10 +68,11 @@ void py_last_rows(Backend& backend, nb::handle x_, nb::handle tokens_, nb::handl
       const int last = start[i] + rows[i] - 1;
       std::memcpy(to + size_t(i) * cols, from + size_t(last) * cols, cols * sizeof(float));
       to_token[i] = token[last];
-      to_position[i] = position[i] + rows[i] - 1;
+      const int32_t alone[6] = {slot[i], i, 1, position[i] + rows[i] - 1, 0, 1};
+      for (int f = 0; f < 6; ++f) to_figure[f * count + i] = alone[f];
     }
   };
-  perform(backend, run, x, tokens, row_start, rows, pos_start, out, out_tokens, out_positions);
+  perform(backend, run, x, tokens, figures, out, out_tokens, out_figures);
 }
 
 }  // namespace
@@ -83,9 +82,9 @@ void bind_batch(nb::module_& m) {
         nb::arg("rows"), nb::arg("pos_start"), nb::arg("cos"), nb::arg("sin"),
         "Cosine and sine [T, pairs] of position * frequency of every row; frequencies float64.");
   m.def("last_rows", &py_last_rows, nb::arg("backend"), nb::arg("x"), nb::arg("tokens"),
-        nb::arg("row_start"), nb::arg("rows"), nb::arg("pos_start"), nb::arg("out"),
-        nb::arg("out_tokens"), nb::arg("out_positions"),
-        "Each segment's last row of x, its token and its position.");
+        nb::arg("figures"), nb::arg("out"), nb::arg("out_tokens"), nb::arg("out_figures"),
+        "Each segment's last row of x, its token, and the figures of a batch of these rows alone. "
+        "figures [6, S]: slot, first row, rows, first position, fold, final.");
 }
 
 }  // namespace headlong

@@ -70,12 +70,10 @@ def last_rows(
     backend: Backend,
     x: _Floats,
     tokens: _Ints,
-    row_start: _Ints,
-    rows: _Ints,
-    pos_start: _Ints,
+    figures: _Ints,
     out: _Floats,
     out_tokens: _Ints,
-    out_positions: _Ints,
+    out_figures: _Ints,
 ) -> None: ...
 def linear(
     backend: Backend,

@@ -287,11 +287,11 @@ def test_wrong_arguments_are_refused_by_number(path: Path) -> None:
     batch = Batch.of([segment(run, 1)])
     hidden = np.ones((1, load(path, 2).config.hidden), np.float32)
     run.draft(batch, hidden)
-    with pytest.raises(ValueError, match="argument 8 has not the shape"):
+    with pytest.raises(ValueError, match="argument 3 has not the shape"):
         run.draft(batch, hidden[:, :16].copy())
-    with pytest.raises(ValueError, match="argument 8 must have elements of type 'f', not 'd'"):
+    with pytest.raises(ValueError, match="argument 3 must have elements of type 'f', not 'd'"):
         run.draft(batch, hidden.astype(np.float64))
-    with pytest.raises(ValueError, match="argument 8 must be a C-contiguous"):
+    with pytest.raises(ValueError, match="argument 3 must be a C-contiguous"):
         run.draft(batch, hidden[:, ::2])
     program = _native.Program()
     program.input(np.zeros((1, 2), np.int32), ragged=True)

@@ -202,7 +202,7 @@ class Engine(Generic[W]):
         hidden = self._forward(batch)
         parts = tuple(
             hidden[start : start + rows]
-            for start, rows in zip(batch.row_start, batch.rows, strict=True)
+            for start, rows in zip(batch.row_start.tolist(), batch.rows.tolist(), strict=True)
         )
         # A prompt's last row predicts the first token; every row of a decoding sequence predicts.
         predicting = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -38,65 +39,70 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All rows of a pass.  Arrays are int32: ``[T]`` per row, ``[S]`` per segment.
+    """All rows of a pass, int32: ``tokens`` ``[T]``, and what belongs to the segments.
 
+    ``figures`` ``[6, S]``: slot, first row, rows, first position, fold and final of every segment.
     ``page_table[s, p // PAGE]`` is the page that holds position ``p`` of segment ``s``.
     """
 
     tokens: IntArray
-    slots: IntArray
-    row_start: IntArray
-    rows: IntArray
-    pos_start: IntArray
-    fold: IntArray
-    final: IntArray
+    figures: IntArray
     page_table: IntArray
 
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Batch:
         """Lay the segments' rows one after another."""
+        rows = [s.tokens.size for s in segments]
+        figures = [
+            *[s.slot for s in segments], *accumulate(rows[:-1], initial=0), *rows,
+            *[s.start for s in segments], *[s.fold for s in segments], *[s.final for s in segments],
+        ]  # fmt: skip
+        arrays = np.array(figures, np.int32).reshape(6, -1)
         if len(segments) == 1:
-            return cls._one(segments[0])
-        rows = np.array([s.tokens.size for s in segments], np.int32)
-        start = np.zeros(len(segments), np.int32)
-        np.cumsum(rows[:-1], out=start[1:])
-        width = max(s.pages.size for s in segments)
-        table = np.zeros((len(segments), width), np.int32)
-        for i, segment in enumerate(segments):
-            table[i, : segment.pages.size] = segment.pages
-        return cls(
-            tokens=np.concatenate([s.tokens for s in segments]),
-            slots=np.array([s.slot for s in segments], np.int32),
-            row_start=start,
-            rows=rows,
-            pos_start=np.array([s.start for s in segments], np.int32),
-            fold=np.array([s.fold for s in segments], np.int32),
-            final=np.array([s.final for s in segments], np.int32),
-            page_table=table,
-        )
+            return cls(segments[0].tokens, arrays, segments[0].pages.reshape(1, -1))
+        table = np.zeros((len(segments), max(s.pages.size for s in segments)), np.int32)
+        for row, segment in zip(table, segments, strict=True):
+            row[: segment.pages.size] = segment.pages
+        return cls(np.concatenate([s.tokens for s in segments]), arrays, table)
 
-    @classmethod
-    def _one(cls, segment: Segment) -> Batch:
-        """The same for a single segment: what drafting asks for again and again."""
-        s = segment
-        figures = np.array(
-            [[s.slot], [0], [s.tokens.size], [s.start], [s.fold], [s.final]], np.int32
-        )
-        return cls(
-            tokens=segment.tokens,
-            slots=figures[0],
-            row_start=figures[1],
-            rows=figures[2],
-            pos_start=figures[3],
-            fold=figures[4],
-            final=figures[5],
-            page_table=segment.pages.reshape(1, -1),
-        )
+    def _figure(self, which: int) -> IntArray:
+        figure: IntArray = self.figures[which]
+        return figure
+
+    @property
+    def slots(self) -> IntArray:
+        """Slot of recurrent state of every segment, ``[S]``; the others likewise."""
+        return self._figure(0)
+
+    @property
+    def row_start(self) -> IntArray:
+        """First row."""
+        return self._figure(1)
+
+    @property
+    def rows(self) -> IntArray:
+        """Number of rows."""
+        return self._figure(2)
+
+    @property
+    def pos_start(self) -> IntArray:
+        """Position of the first row."""
+        return self._figure(3)
+
+    @property
+    def fold(self) -> IntArray:
+        """Accepted pending rows of the last pass."""
+        return self._figure(4)
+
+    @property
+    def final(self) -> IntArray:
+        """Leading rows that are certain."""
+        return self._figure(5)
 
     @property
     def single_rows(self) -> bool:
         """Whether every segment has exactly one row."""
-        return self.tokens.size == self.rows.size
+        return self.tokens.size == len(self.page_table)
 
     @property
     def positions(self) -> IntArray:
@@ -104,21 +110,11 @@ class Batch:
         within = np.arange(self.tokens.size, dtype=np.int32) - np.repeat(self.row_start, self.rows)
         return np.repeat(self.pos_start, self.rows) + within
 
-    def arrays(self) -> tuple[IntArray, ...]:
-        """All of them, in the order above."""
-        return (
-            self.tokens, self.slots, self.row_start, self.rows, self.pos_start, self.fold,
-            self.final, self.page_table,
-        )  # fmt: skip
-
     def copy(self, pages: int) -> Batch:
         """The same batch in arrays of its own, its page table ``pages`` columns wide."""
-        tokens, slots, row_start, rows, pos_start, fold, final, narrow = (
-            array.copy() for array in self.arrays()
-        )
-        table = np.zeros((len(narrow), pages), np.int32)
-        table[:, : narrow.shape[1]] = narrow
-        return Batch(tokens, slots, row_start, rows, pos_start, fold, final, table)
+        table = np.zeros((len(self.page_table), pages), np.int32)
+        table[:, : self.page_table.shape[1]] = self.page_table
+        return Batch(self.tokens.copy(), self.figures.copy(), table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,25 +124,11 @@ class CpuOps:
         return Rope(cos, sin)
 
     def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
-        count = batch.rows.size
-        out = self._memory.floats(count, x.shape[1])
-        tokens, positions = self._memory.ints(count), self._memory.ints(count)
-        _native.last_rows(
-            self._backend, x, batch.tokens, batch.row_start, batch.rows, batch.pos_start,
-            out, tokens, positions,
-        )  # fmt: skip
-        ones = np.ones(count, np.int32)
-        alone = Batch(
-            tokens=tokens,
-            slots=batch.slots,
-            row_start=np.arange(count, dtype=np.int32),
-            rows=ones,
-            pos_start=positions,
-            fold=np.zeros(count, np.int32),
-            final=ones,
-            page_table=batch.page_table,
-        )
-        return out, alone
+        count = len(batch.page_table)
+        out, tokens = self._memory.floats(count, x.shape[1]), self._memory.ints(count)
+        figures = self._memory.ints(*batch.figures.shape)
+        _native.last_rows(self._backend, x, batch.tokens, batch.figures, out, tokens, figures)
+        return out, Batch(tokens, figures, batch.page_table)
 
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
         out = self._memory.floats(*x.shape)

@@ -8,6 +8,7 @@ and checks are those of eager calls.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import OrderedDict
@@ -94,7 +95,7 @@ class Arena:
 
     def array(self, shape: tuple[int, ...], dtype: type[Dtype]) -> npt.NDArray[Dtype]:
         """Uninitialised memory, at the start of a cache line."""
-        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         free = self._free.setdefault(nbytes, [])
         block = free.pop() if free else self._block(nbytes)
         # Views of views refer to this array, not past it: it stands on a memoryview.
@@ -139,7 +140,8 @@ class Replay(Generic[P, R]):
         if recording is None:
             return self._record(width, batch, arrays)
         self._recordings.move_to_end((rows, segments, width))
-        recording.program.run(self._recorder.backend, (*batch.arrays(), *arrays))
+        inputs = (batch.tokens, batch.figures, batch.page_table, *arrays)
+        recording.program.run(self._recorder.backend, inputs)
         return recording.result
 
     def _record(self, width: int, batch: Batch, arrays: Sequence[object]) -> R:
@@ -150,8 +152,9 @@ class Replay(Generic[P, R]):
                 return function(batch, *arrays)
             held = batch.copy(width)
             floats = [np.array(array, np.float32) for array in arrays]
-            for array in held.arrays():
-                program.input(array, ragged=array is held.page_table)
+            program.input(held.tokens)
+            program.input(held.figures)
+            program.input(held.page_table, ragged=True)
             for copied in floats:
                 program.input(copied)
             result = function(held, *floats)

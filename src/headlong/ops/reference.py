@@ -59,17 +59,11 @@ class ReferenceOps:
     def last_rows(self, x: FloatArray, batch: Batch) -> tuple[FloatArray, Batch]:
         last = batch.row_start + batch.rows - 1
         ones = np.ones_like(batch.rows)
-        alone = Batch(
-            tokens=batch.tokens[last],
-            slots=batch.slots,
-            row_start=np.arange(last.size, dtype=np.int32),
-            rows=ones,
-            pos_start=batch.pos_start + batch.rows - 1,
-            fold=np.zeros_like(ones),
-            final=ones,
-            page_table=batch.page_table,
+        position = batch.pos_start + batch.rows - 1
+        figures = np.stack(
+            [batch.slots, np.arange(last.size, dtype=np.int32), ones, position, 0 * ones, ones]
         )
-        return x[last], alone
+        return x[last], Batch(batch.tokens[last], figures, batch.page_table)
 
     def norm(self, x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
         return rms_norm(x, weight, eps).astype(np.float32)

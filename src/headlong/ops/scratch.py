@@ -6,6 +6,7 @@ asks again: of a small model's prompt, a third of the time.
 
 from __future__ import annotations
 
+import math
 import mmap
 import weakref
 from typing import Final, TypeVar
@@ -32,7 +33,7 @@ class Scratch:
 
     def array(self, shape: tuple[int, ...], dtype: type[Dtype]) -> npt.NDArray[Dtype]:
         """Uninitialised memory."""
-        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes < LEAST_BYTES:
             return np.empty(shape, dtype)
         unit = 1 << (nbytes.bit_length() - 3)  # at most a quarter is wasted

@@ -40,7 +40,8 @@ class MTPDrafter(Generic[W]):
         self, track: DraftTrack, tokens: Sequence[int], lease: Lease, hidden: FloatArray
     ) -> None:
         """Keep the rows; fill in keys and values once enough of them wait."""
-        track.rows.extend(row.copy() for row in hidden)  # views would keep the whole pass
+        # Copies: the next pass overwrites these, and views would keep a whole prompt chunk.
+        track.rows.extend(row.copy() for row in hidden)
         if len(track.rows) <= WAITING_ROWS:
             return
         # The last row stays: its next token may not be known yet, and a draft needs one row.
@@ -54,7 +55,8 @@ class MTPDrafter(Generic[W]):
         """One pass over all waiting rows gives first drafts; single rows chain the others."""
         began = time.perf_counter()
         segments = [self._segment(r.track, r.tokens, r.lease, len(r.track.rows)) for r in requests]
-        rows = np.stack([row for r in requests for row in r.track.rows])
+        waiting = [row for r in requests for row in r.track.rows]
+        rows = np.concatenate(waiting).reshape(len(waiting), -1)
         hidden = self._forward(Batch.of(segments), rows)
         for request in requests:
             track = request.track
