@@ -23,7 +23,7 @@ _FADE: Final = 0.5 ** (1 / 64)
 _IDLE_FADE: Final = 0.5 ** (1 / 512)
 # The longest first draft, unless the engine knows better: as deep as drafts survive so often.
 _FIRST_HORIZON: Final = 4
-_LIKELY: Final = 0.3
+_LIKELY: Final = 0.6
 # Nothing is certain.
 _LEAST, _MOST = 0.002, 0.998
 
