@@ -185,7 +185,7 @@ def test_memory_is_passed_on_from_layer_to_layer(
     blocks: list[int] = []
     make = programs.Arena._block
 
-    def counted(self: programs.Arena, nbytes: int) -> memoryview:
+    def counted(self: programs.Arena, nbytes: int) -> programs.Block:
         blocks.append(nbytes)
         return make(self, nbytes)
 
@@ -317,3 +317,13 @@ def test_the_reference_runs_the_function_itself() -> None:
         return batch.tokens.astype(np.float32)
 
     assert ReferenceOps().program(forward) is forward
+
+
+def test_a_view_keeps_the_memory_of_its_array() -> None:
+    arena = programs.Arena(_native.Program())
+    view = arena.array((8, 4), np.float32)[2:4].T
+    assert not np.shares_memory(view, arena.array((8, 4), np.float32))
+    where = view.ctypes.data
+    del view
+    again = arena.array((8, 4), np.float32)
+    assert again.ctypes.data <= where < again.ctypes.data + again.nbytes

@@ -91,24 +91,32 @@ class Arena:
 
     def __init__(self, program: _native.Program) -> None:
         self._program = program
-        self._free: dict[int, list[memoryview]] = {}
+        self._free: dict[int, list[Block]] = {}
 
     def array(self, shape: tuple[int, ...], dtype: type[Dtype]) -> npt.NDArray[Dtype]:
         """Uninitialised memory, at the start of a cache line."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         free = self._free.setdefault(nbytes, [])
         block = free.pop() if free else self._block(nbytes)
-        # Views of views refer to this array, not past it: it stands on a memoryview.
-        array = np.ndarray(shape, dtype, buffer=block)
+        # Views refer to this array, not past it: numpy looks through arrays and memoryviews for the
+        # owner of the memory, but not through a bytearray.
+        array = np.ndarray(shape, dtype, buffer=block.room, offset=block.start)
         weakref.finalize(array, free.append, block).atexit = False
         return array
 
-    def _block(self, nbytes: int) -> memoryview:
-        room = np.empty(nbytes + CACHE_LINE, np.uint8)
-        start = -room.ctypes.data % CACHE_LINE
-        block = room[start : start + nbytes].data
-        self._program.own(block)
-        return block
+    def _block(self, nbytes: int) -> Block:
+        room = bytearray(nbytes + CACHE_LINE)
+        start = -np.frombuffer(room, np.uint8).ctypes.data % CACHE_LINE
+        self._program.own(memoryview(room)[start : start + nbytes])
+        return Block(room, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Memory for one array, which begins at byte ``start``."""
+
+    room: bytearray
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
