@@ -41,7 +41,7 @@ bench: $(VENV)/.dev ## kernels, sequences, replayed passes and the bundled model
 
 train: $(VENV)/.training ## train the bundled model again (needs PyTorch; hours)
 	$(BIN)/python -m training.prepare
-	$(BIN)/python -m training.train --minutes 100
+	$(BIN)/python -m training.train --minutes 200
 	$(BIN)/python -m training.evaluate
 	$(BIN)/python -m training.export
 

@@ -1,6 +1,6 @@
 """Train the bundled model within a time budget.
 
-    OMP_WAIT_POLICY=PASSIVE nice -n 19 python -m training.train --minutes 100
+    OMP_WAIT_POLICY=PASSIVE nice -n 19 python -m training.train --minutes 200
 
 The learning rate follows the clock, not the step count: a short warm-up, a plateau, then a straight
 line to zero that ends with the budget, so a run anneals fully however fast the machine is. A run is
