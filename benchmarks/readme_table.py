@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import FOLDER, HEADLONG, Report, load_all
+from benchmarks.session import AUTO
 from benchmarks.table import made_up, version
 
 from headlong.tools.samples import Samples
@@ -19,7 +20,10 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
 _HEADING = "## How fast"
-_COLUMNS = ("file", "engine", "plain, tok/s", "best, tok/s", "gain", "prompt, tok/s", "same tokens")
+_COLUMNS = (
+    "file", "engine", "plain, tok/s", "auto, tok/s", "best, tok/s", "gain", "prompt, tok/s",
+    "same tokens",
+)  # fmt: skip
 
 
 def block(results: Sequence[tuple[Path, Report]]) -> str:
@@ -37,12 +41,15 @@ def block(results: Sequence[tuple[Path, Report]]) -> str:
             ]
         ),
         "\n".join(f"- {note}" for note in _notes(reports)),
-        *(
-            f"![{report.file.name}: tokens per second]({_link(path.with_suffix('.svg'))})"
-            for path, report in results
-            if path.with_suffix(".svg").exists()
-        ),
     ]
+    # One picture, of the comparison with the most engines and modes; the others are in the folder.
+    charts = [(path.with_suffix(".svg"), report) for path, report in results]
+    shown = max(
+        (one for one in charts if one[0].exists()), key=lambda one: len(one[1].arms), default=None
+    )
+    if shown is not None:
+        chart, report = shown
+        parts.append(f"![{report.file.name}: tokens per second]({_link(chart)})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,11 +66,13 @@ def render(readme: str, results: Sequence[tuple[Path, Report]]) -> str:
 
 def _row(report: Report, engine: str) -> str:
     best, plain = report.best(engine), report.plain(engine)
+    auto = next((arm for arm in report.of(engine) if arm.draft == AUTO), None)
     prefill = Samples.of(arm.prefill_rates.median for arm in report.of(engine)).high
     cells = (
         f"`{report.file.name}`{' †' if report.file.synthetic else ''}",
         engine,
         f"{plain.rates.median:.1f}" if plain else "-",
+        f"{auto.rates.median:.1f}" if auto else "-",
         f"{best.rates.median:.1f} ({best.mode})",
         f"{best.rates.median / plain.rates.median:.2f} x" if plain else "-",
         f"{prefill:.0f}",
@@ -76,8 +85,8 @@ def _notes(reports: Sequence[Report]) -> list[str]:
     """What the figures mean and where they come from, every line once."""
     notes = [
         "Medians of engines in turns (A B A B) on the same file and the same token ids; greedy. "
-        "*Best* is each engine's fastest mode, *same tokens* compares its drafts with its own "
-        "plain answers.",
+        "*Auto* chooses the draft length by itself, *best* is each engine's fastest mode, *gain* "
+        "that over plain; *same tokens* compares its drafts with its own plain answers.",
     ]
     for report in reports:
         machine, settings = report.machine, report.settings

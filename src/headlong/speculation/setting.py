@@ -2,11 +2,16 @@
 
 import reprlib
 from dataclasses import dataclass
+from typing import Final
 
 from headlong.errors import ParameterError
 from headlong.sampling import MAX_DRAFT
 
 __all__ = ["Auto", "DraftLength", "Fixed"]
+
+LONGEST_CHOSEN: Final = 7
+"""With the token before it a draft then has as many rows as the kernels multiply in one go: a ninth
+row costs most of another pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Fixed(DraftLength):
 class Auto(DraftLength):
     """Each round's length is chosen by expected tokens per second, from 0 to n_max."""
 
-    n_max: int = MAX_DRAFT
+    n_max: int = LONGEST_CHOSEN
 
 
 def _refusal(value: object) -> ParameterError:
