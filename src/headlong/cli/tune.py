@@ -178,14 +178,14 @@ def _costs(result: Tuning) -> Iterator[str]:
 def _gains(result: Tuning) -> Iterator[str]:
     yield f"answers of {result.plan.tokens} tokens"
     yield (
-        f"  {'n':<5}{'tok/s':>8}{'range':>16}{'x plain':>9}{'predicted':>11}"
+        f"  {'n':<5}{'tok/s':>8}{'range':>19}{'x plain':>9}{'predicted':>11}"
         f"{'tok/round':>11}  accepted by depth"
     )
     for one in result.decoding:
         rates = one.per_second
         predicted = "-" if one.predicted is None else f"{one.predicted:.1f}"
         yield (
-            f"  {one.draft!s:<5}{rates.median:>8.1f}{f'{rates.low:.1f} to {rates.high:.1f}':>16}"
+            f"  {one.draft!s:<5}{rates.median:>8.1f}{f'{rates.low:.1f} to {rates.high:.1f}':>19}"
             f"{result.speedup(one):>9.2f}{predicted:>11}{one.tokens_per_round:>11.2f}"
             f"  {_accepted(one)}"
         ).rstrip()
