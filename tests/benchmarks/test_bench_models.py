@@ -404,8 +404,8 @@ def test_results_in_a_readme(both: Report) -> None:
     assert shown.startswith(f"Before\n\n{readme_table.BEGIN}\n\n## How fast\n")
     assert shown.endswith(f"\n{readme_table.END}\n\nAfter\n")
     assert "old" not in shown
-    assert "| `m.gguf` | headlong | 18.0 | 40.0 (n = 2) | 2.22 x | 100 | yes |" in shown
-    assert "| `m.gguf` | peer | 10.0 | 10.0 (plain) | 1.00 x | 100 | no |" in shown
+    assert "| `m.gguf` | headlong | 18.0 | - | 40.0 (n = 2) | 2.22 x | 100 | yes |" in shown
+    assert "| `m.gguf` | peer | 10.0 | - | 10.0 (plain) | 1.00 x | 100 | no |" in shown
     assert readme_table.render(shown, [(FOLDER / "m.json", both)]) == shown
     without = readme_table.render(shown, [])
     assert without == f"Before\n\n{readme_table.BEGIN}\n{readme_table.END}\n\nAfter\n"
