@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from benchmarks.record import HEADLONG, ArmResult, Report
+from benchmarks.svg import picture, text
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 760, 190, 150, 74, 26
 _OURS, _THEIRS = "#2f6fdb", "#9aa3af"
-_FONT = "font-family='system-ui, sans-serif'"
 
 
 def draw(report: Report) -> str:
@@ -19,18 +17,12 @@ def draw(report: Report) -> str:
     height = _TOP + _ROW * len(arms) + 20
     plain = report.plain(HEADLONG)
     base = plain.rates.median if plain is not None else None
-    return "\n".join(
-        [
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' "
-            f"width='{_WIDTH}' height='{height}' role='img'>",
-            f"<title>{escape(report.file.name)}: tokens per second</title>",
-            f"<rect width='{_WIDTH}' height='{height}' rx='6' fill='#ffffff'/>",
-            text(16, 28, report.file.name + ": tokens per second", size=16, weight="600"),
-            text(16, 50, _caption(report), size=12, fill="#57606a"),
-            *(_bar(arm, _TOP + _ROW * i, scale, base) for i, arm in enumerate(arms)),
-            "</svg>",
-            "",
-        ]
+    return picture(
+        _WIDTH,
+        height,
+        f"{report.file.name}: tokens per second",
+        _caption(report),
+        [_bar(arm, _TOP + _ROW * i, scale, base) for i, arm in enumerate(arms)],
     )
 
 
@@ -57,14 +49,4 @@ def _bar(arm: ArmResult, y: int, scale: float, base: float | None) -> str:
         f"<line x1='{_LEFT + low * scale:.1f}' x2='{_LEFT + high * scale:.1f}' y1='{middle}' "
         f"y2='{middle}' stroke='#24292f' stroke-width='1.5'/>"
         + text(_LEFT + high * scale + 8, middle + 4, label)
-    )
-
-
-def text(
-    x: float, y: float, words: str, *, size: int = 13, weight: str = "400",
-    fill: str = "#24292f", anchor: str = "start",
-) -> str:  # fmt: skip
-    return (
-        f"<text x='{x:.1f}' y='{y}' {_FONT} font-size='{size}' font-weight='{weight}' "
-        f"fill='{fill}' text-anchor='{anchor}'>{escape(words)}</text>"
     )

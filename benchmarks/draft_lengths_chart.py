@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.chart import text
+from benchmarks.svg import SOFT, picture, text
 
 from headlong.tools.samples import Samples
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.draft_lengths import FileLengths, Report
 
 _WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _FOOT = 190, 210, 18, 56, 106, 44
-_AUTO, _FIXED, _BEST, _INK, _SOFT = "#2f6fdb", "#9aa3af", "#4b5563", "#24292f", "#57606a"
+_AUTO, _FIXED, _BEST, _INK = "#2f6fdb", "#9aa3af", "#4b5563", "#24292f"
 
 
 def draw(report: Report) -> str:
@@ -30,23 +30,11 @@ def draw(report: Report) -> str:
         f"{machine['processor']}, {machine['threads']} threads, greedy; same prompts, in turns"
     )
     ticks = "".join(
-        text(_LEFT - 8, _y(value, top) + 4, f"{value:g}", size=11, fill=_SOFT, anchor="end")
+        text(_LEFT - 8, _y(value, top) + 4, f"{value:g}", size=11, fill=SOFT, anchor="end")
         for value in _values(step, top)
     )
-    return "\n".join(
-        [
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-            f"width='{width}' height='{height}' role='img'>",
-            "<title>Tokens per second by draft length</title>",
-            f"<rect width='{width}' height='{height}' rx='6' fill='#ffffff'/>",
-            text(16, 28, "Tokens per second by draft length", size=16, weight="600"),
-            text(16, 50, caption, size=12, fill=_SOFT),
-            ticks,
-            panels,
-            "</svg>",
-            "",
-        ]
-    )
+    heading = "Tokens per second by draft length"
+    return picture(width, height, heading, caption, [ticks, panels])
 
 
 def _panel(file: FileLengths, left: int, top: float) -> str:
@@ -66,7 +54,7 @@ def _panel(file: FileLengths, left: int, top: float) -> str:
             f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{_y(lower, top):.1f}' y2='{_y(upper, top):.1f}' "
             f"stroke='{colour}' stroke-width='2'/>"
             f"<circle cx='{x:.1f}' cy='{_y(one.median, top):.1f}' r='4' fill='{colour}'/>"
-            + text(x, _TOP + _HEIGHT + 16, str(one.draft), size=11, fill=_SOFT, anchor="middle")
+            + text(x, _TOP + _HEIGHT + 16, str(one.draft), size=11, fill=SOFT, anchor="middle")
         )
     grid = "".join(
         f"<line x1='{left}' x2='{left + _WIDTH}' y1='{_y(value, top):.1f}' "
@@ -84,7 +72,7 @@ def _panel(file: FileLengths, left: int, top: float) -> str:
         f"<line x1='{left}' x2='{left + _WIDTH}' y1='{y:.1f}' y2='{y:.1f}' stroke='{_AUTO}' "
         "stroke-width='2'/>"
         + "".join(marks)
-        + text(left + _WIDTH / 2, _TOP + _HEIGHT + 34, "draft length n", size=11, fill=_SOFT,
+        + text(left + _WIDTH / 2, _TOP + _HEIGHT + 34, "draft length n", size=11, fill=SOFT,
                anchor="middle")
     )  # fmt: skip
 

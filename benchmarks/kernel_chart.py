@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from statistics import median
 
 from benchmarks.kernels import Measurement, Table, load_table
+from benchmarks.svg import SOFT, picture, text
 
 _LEFT, _TOP, _CELL, _ROW, _GAP = 84, 108, 44, 22, 30
 _DARK = (30, 96, 200)
-_FONT = "font-family='system-ui, sans-serif'"
 
 
 def draw(table: Table) -> str:
@@ -33,27 +32,21 @@ def draw(table: Table) -> str:
         f"{machine.processor}, {machine.threads} threads; medians. Plain reading at the same "
         f"time: {median(reads):.0f} GB/s."
     )
-    parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-        f"width='{width}' height='{height}' role='img'>",
-        "<title>Weights per second by type and rows</title>",
-        f"<rect width='{width}' height='{height}' rx='6' fill='#ffffff'/>",
-        _text(16, 28, "GB of weights per second, by activation rows", size=16, weight="600"),
-        _text(16, 50, caption, size=12, fill="#57606a"),
-    ]
+    parts = []
     for i, name in enumerate(types):
-        parts.append(_text(_LEFT - 10, _TOP + _ROW * i + 15, name, anchor="end"))
+        parts.append(text(_LEFT - 10, _TOP + _ROW * i + 15, name, anchor="end"))
     for i, isa in enumerate(isas):
         x = _LEFT + (panel + _GAP) * i
-        parts.append(_text(x, 78, isa, weight="600"))
+        parts.append(text(x, 78, isa, weight="600"))
         parts += [
-            _text(x + _CELL * c + _CELL // 2, 98, str(n), anchor="middle", fill="#57606a")
+            text(x + _CELL * c + _CELL // 2, 98, str(n), anchor="middle", fill=SOFT)
             for c, n in enumerate(rows)
         ]
         for m in table.measurements:
             if m.isa == isa:
                 parts += _cells(m, rows, x, _TOP + _ROW * types.index(m.type))
-    return "\n".join([*parts, "</svg>", ""])
+    heading = "GB of weights per second, by type and activation rows"
+    return picture(width, height, heading, caption, parts)
 
 
 def _cells(m: Measurement, rows: Sequence[int], x: int, y: int) -> Iterator[str]:
@@ -67,29 +60,13 @@ def _cells(m: Measurement, rows: Sequence[int], x: int, y: int) -> Iterator[str]
             f"<rect x='{left}' y='{y}' width='{_CELL - 2}' height='{_ROW - 2}' fill='{colour}'/>"
         )
         rate = m.rate(n)
-        yield _text(
+        yield text(
             left + _CELL // 2 - 1,
             y + 15,
             f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}",
             anchor="middle",
             fill="#ffffff" if near > 0.55 else "#1f2328",
         )
-
-
-def _text(
-    x: int,
-    y: int,
-    words: str,
-    *,
-    size: int = 12,
-    fill: str = "#1f2328",
-    weight: str = "400",
-    anchor: str = "start",
-) -> str:
-    return (
-        f"<text x='{x}' y='{y}' {_FONT} font-size='{size}' font-weight='{weight}' fill='{fill}' "
-        f"text-anchor='{anchor}'>{escape(words)}</text>"
-    )
 
 
 def main() -> None:

@@ -132,7 +132,7 @@ class TimedOps(CpuOps):
     def attend(
         self, qg: FloatArray, norm: FloatArray, eps: float, rope: Rope, cache: KVLayer, batch: Batch
     ) -> FloatArray:
-        pages = (int((batch.pos_start + batch.rows).max()) + 63) // 64
+        pages = pages_for(int((batch.pos_start + batch.rows).max()))
         page = sum(
             a[0].nbytes for a in (cache.k, cache.v, cache.k_scale, cache.v_scale) if a is not None
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from headlong import _native
 from headlong.ops.batch import Batch, FloatArray, IntArray
-from headlong.ops.scratch import Scratch
+from headlong.ops.scratch import Scratch, lend
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,15 +54,16 @@ class Recorder:
 
     def floats(self, *shape: int) -> FloatArray:
         """Uninitialised float32 for an operation's result."""
-        if self._arena is None or self._thread != threading.get_ident():
-            return self._scratch.array(shape, np.float32)
-        return self._arena.array(shape, np.float32)
+        return self._array(shape, np.float32)
 
     def ints(self, *shape: int) -> IntArray:
         """Uninitialised int32 for an operation's result."""
+        return self._array(shape, np.int32)
+
+    def _array(self, shape: tuple[int, ...], dtype: type[Dtype]) -> npt.NDArray[Dtype]:
         if self._arena is None or self._thread != threading.get_ident():
-            return np.empty(shape, np.int32)
-        return self._arena.array(shape, np.int32)
+            return self._scratch.array(shape, dtype)
+        return self._arena.array(shape, dtype)
 
     @contextmanager
     def recording(self) -> Iterator[_native.Program | None]:
@@ -98,11 +98,7 @@ class Arena:
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         free = self._free.setdefault(nbytes, [])
         block = free.pop() if free else self._block(nbytes)
-        # Views refer to this array, not past it: numpy looks through arrays and memoryviews for the
-        # owner of the memory, but not through a bytearray.
-        array = np.ndarray(shape, dtype, buffer=block.room, offset=block.start)
-        weakref.finalize(array, free.append, block).atexit = False
-        return array
+        return lend(shape, dtype, block.room, block.start, lambda: free.append(block))
 
     def _block(self, nbytes: int) -> Block:
         room = bytearray(nbytes + CACHE_LINE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import weakref
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import numpy as np
@@ -46,8 +47,21 @@ class Scratch:
                 return np.empty(shape, dtype)
             self.held += size
             block = mmap.mmap(-1, size)
-        # Views refer to this array, not past it: numpy looks through arrays and memoryviews for the
-        # owner of the memory, but not through a mapping.
-        array = np.ndarray(shape, dtype, buffer=block)
-        weakref.finalize(array, free.append, block).atexit = False
-        return array
+        return lend(shape, dtype, block, 0, lambda: free.append(block))
+
+
+def lend(
+    shape: tuple[int, ...],
+    dtype: type[Dtype],
+    memory: bytearray | mmap.mmap,
+    start: int,
+    give_back: Callable[[], None],
+) -> npt.NDArray[Dtype]:
+    """An array on this memory; ``give_back`` is called when nobody refers to it or a view of it.
+
+    Views refer to the array, not past it: numpy looks through arrays and memoryviews for the owner
+    of the memory, but not through a bytearray or a mapping.
+    """
+    array = np.ndarray(shape, dtype, buffer=memory, offset=start)
+    weakref.finalize(array, give_back).atexit = False
+    return array
