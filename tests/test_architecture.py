@@ -27,6 +27,7 @@ LAYERS = [
     "engine",
     "llm",
     "tools",
+    "server",
     "cli",
 ]
 MODULES = sorted(p for p in SOURCE.rglob("*.py"))

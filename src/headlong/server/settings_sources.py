@@ -1,0 +1,198 @@
+"""Where settings come from: flags, then the environment, then a file, then defaults.
+
+A name that nobody knows is an error wherever it stands, with the nearest one that is known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from headlong.errors import ParameterError
+from headlong.server.settings import PREFIX, Declared, ServerSettings, declared_settings
+
+__all__ = ["CONFIG_VARIABLE", "Effective", "read_settings"]
+
+CONFIG_VARIABLE: Final = "HEADLONG_CONFIG"
+"""Names the file where `--config` is not given."""
+
+_OTHERS: Final = ("HEADLONG_CACHE",)
+"""Variables of the rest of the program, which are no settings of the server."""
+
+_MOST_BYTES: Final = 1 << 20
+_MASK: Final = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings, and for each where it came from, in words."""
+
+    settings: ServerSettings
+    origins: Mapping[str, str]  # by field; a field that is missing has its default
+    config: Path | None = None  # the file that was read
+
+    def changed(self, origin: str, **values: object) -> Effective:
+        """With some values set by the program, e.g. because of what memory there is."""
+        settings = replace(self.settings, **values)  # type: ignore[arg-type]
+        return replace(
+            self, settings=settings, origins={**self.origins, **dict.fromkeys(values, origin)}
+        )
+
+    def origin(self, name: str) -> str:
+        """Where the value of a field came from."""
+        return self.origins.get(name, "default")
+
+    def shown(self) -> dict[str, dict[str, object]]:
+        """Every setting by its key, as JSON: ``value``, and ``from``; keys masked."""
+        shown = {}
+        for one in declared_settings():
+            value = getattr(self.settings, one.name)
+            if one.secret:
+                value = [_MASK for _ in value]
+            elif isinstance(value, tuple):
+                value = list(value)
+            elif isinstance(value, Path):
+                value = str(value)
+            shown[one.key] = {"value": value, "from": self.origin(one.name)}
+        return shown
+
+    def toml(self) -> str:
+        """A configuration file of the same effect, with where each value came from.
+
+        Keys are masked: their line is a comment, so that the file holds no wrong ones.
+        """
+        lines = ["# Settings of `headlong serve`, for its --config."]
+        group = ""
+        for one in declared_settings():
+            if one.group != group:
+                group = one.group
+                lines += ["", f"# {group}"]
+            lines.append(self._line(one))
+        return "\n".join(lines) + "\n"
+
+    def _line(self, one: Declared) -> str:
+        value = getattr(self.settings, one.name)
+        origin = " ".join(self.origin(one.name).split())  # a file's name may break lines
+        if one.secret and value:
+            masked = ", ".join(f'"{_MASK}"' for _ in value)
+            return f"# {one.key} = [{masked}]  # {origin}; masked"
+        if value is None:
+            word = getattr(one.kind, "word", None)
+            if word is None:
+                return f"# {one.key} is not set  # {origin}"
+            value = word
+        return f"{one.key} = {_toml(value)}  # {origin}"
+
+
+def read_settings(
+    flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None
+) -> Effective:
+    """Settings from flags (by field, as text), variables and a file, in this order.
+
+    ``config`` is the file that was asked for by flag; else `CONFIG_VARIABLE` may name one.
+
+    Raises:
+        ParameterError: a name that is not known, or a value that is not of its kind; says where.
+        OSError: the file cannot be read.
+    """
+    settings = {one.name: one for one in declared_settings()}
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    variables = dict(_variables(environment, settings.values()))
+    if config is None and environment.get(CONFIG_VARIABLE, "").strip():
+        config = Path(environment[CONFIG_VARIABLE])
+    if config is not None:
+        for name, value, place in _file(config, settings.values()):
+            values[name], origins[name] = value, place
+    for name, text in variables.items():
+        one = settings[name]
+        with _place(one.variable):
+            values[name], origins[name] = one.kind.parse(text), one.variable
+    for name, text in flags.items():
+        one = settings[name]
+        with _place(one.flag):
+            values[name], origins[name] = one.kind.parse(text), f"flag {one.flag}"
+    made = replace(ServerSettings(), **values)  # type: ignore[arg-type]
+    made.check()
+    return Effective(made, origins, config)
+
+
+def _variables(
+    environment: Mapping[str, str], settings: Iterable[Declared]
+) -> Iterator[tuple[str, str]]:
+    """Fields and texts of the variables that are set; an empty one counts as not set."""
+    known = {one.variable: one.name for one in settings}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in (*_OTHERS, CONFIG_VARIABLE):
+            continue
+        if variable not in known:
+            names = (*known, *_OTHERS, CONFIG_VARIABLE)
+            raise ParameterError(
+                f"the environment variable {variable} is none that is known; "
+                f"{_nearest(variable, names)}"
+            )
+        if text.strip():
+            yield known[variable], text
+
+
+def _file(path: Path, settings: Iterable[Declared]) -> Iterator[tuple[str, object, str]]:
+    """Fields, values and places of what a file sets."""
+    known = {one.key: one for one in settings}
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ParameterError(f"{path}: holds more than {_MOST_BYTES >> 20} MiB; no settings do.")
+    try:
+        text = data.decode()
+        table = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ParameterError(f"{path}: not TOML: {error}.") from None
+    for key, value in table.items():
+        place = _line_of(path, text, key)
+        if key not in known:
+            raise ParameterError(f"{place}: '{key}' is no setting; {_nearest(key, known)}")
+        with _place(f"{place}: {key}"):
+            yield known[key].name, known[key].kind.check(value, path.parent), place
+
+
+def _line_of(path: Path, text: str, key: str) -> str:
+    """File and line of a key at the top level; the parser does not tell lines."""
+    quoted = re.escape(key)
+    pattern = re.compile(
+        rf"""^[ \t]*\[*[ \t]*(?:{quoted}|"{quoted}"|'{quoted}')[ \t]*[=.\]]""", re.M
+    )
+    found = pattern.search(text)
+    if found is None:
+        return str(path)
+    return f"{path}, line {text.count(chr(10), 0, found.start()) + 1}"
+
+
+@contextmanager
+def _place(name: str) -> Iterator[None]:
+    """Puts a place in front of what a kind refuses."""
+    try:
+        yield
+    except ParameterError as error:
+        raise ParameterError(f"{name}: {error}") from None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"the nearest is {near[0]}. 'headlong serve --print-config' lists all."
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it: of our kinds, JSON's spelling, where paths are texts."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(part) for part in value)}]"
+    if isinstance(value, Path):
+        value = str(value.absolute())
+    # JSON leaves DEL as it is, which TOML does not take.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
