@@ -29,7 +29,7 @@ NAMES = [
 PARAMETERS = {
     "__init__": (
         "path, *, context=None, sequences=8, threads=None, spec_type='draft-mtp', "
-        "draft_n_max='auto', kv_type='f16', isa=None, prefill_rows=256, progress=None"
+        "draft_n_max='auto', kv_type='f16', isa=None, prefill_rows=256, cache_ram=0, progress=None"
     ),
     "generate": "prompt, params=None",
     "batch": "prompts, params=None",
@@ -39,18 +39,19 @@ PARAMETERS = {
     "logits": "tokens",
     "close": "",
 }
-PROPERTIES = {"context", "has_mtp", "rehearsal", "stats"}
+PROPERTIES = {"context", "has_mtp", "load", "prefix_cache", "rehearsal", "requests", "stats"}
 
 FIELDS = {
     headlong.Completion: "text tokens prompt_tokens finish_reason stop seed stats timings",
     headlong.Chunk: "text tokens accepted prompt_done completion",
-    headlong.Timings: "prompt prompt_seconds predicted predicted_seconds",
+    headlong.Timings: "prompt prompt_seconds predicted predicted_seconds cached",
     headlong.ChatCompletion: "content reasoning tool_calls completion",
     headlong.ChatChunk: "content reasoning tool_calls chunk answer",
     headlong.ToolCall: "name arguments_json id",
     headlong.SamplingParams: (
         "max_tokens temperature top_k top_p min_p typical_p repeat_penalty repeat_last_n "
-        "presence_penalty frequency_penalty logit_bias seed stop ignore_eos min_tokens draft_n_max"
+        "presence_penalty frequency_penalty logit_bias seed stop ignore_eos min_tokens draft_n_max "
+        "cache_prompt"
     ),
 }
 

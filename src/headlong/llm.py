@@ -10,16 +10,17 @@ from contextlib import closing
 from pathlib import Path
 
 from headlong.cache.memory import Cache
+from headlong.cache.prefix import PrefixCacheReport
 from headlong.engine.calibrate import Measured, find_costs
 from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
 from headlong.engine.cost_cache import VARIABLE, CostCache, cost_cache
-from headlong.engine.engine import Engine, Settings, TokenRoles, recorded
+from headlong.engine.engine import Engine, Load, Settings, TokenRoles, recorded
 from headlong.engine.load import load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
 from headlong.models.rehearsal import Rehearsal
 from headlong.ops.batch import FloatArray
-from headlong.ops.cpu import CpuOps
+from headlong.ops.cpu import CpuOps, CpuWeight
 from headlong.ops.state import KV_TYPES
 from headlong.progress import Progress, Silent
 from headlong.sampling import MAX_DRAFT, SamplingParams
@@ -51,7 +52,9 @@ class LLM:
             acceptance, down to 0.  Never changes the text.
         kv_type: ``"f16"`` or ``"q8_0"``.
         isa: instruction set, for comparisons (default: the fastest here).
-        prefill_rows: prompt rows per pass.
+        prefill_rows: most prompt rows per pass.
+        cache_ram: MiB in which prompts that were read are kept, so that a later one with the same
+            beginning goes on after it; 0 keeps none.  Never changes the text.
         progress: where loading reports itself (default: nowhere).
 
     Raises `HeadlongError` subclasses with one sentence that names the cause.
@@ -69,12 +72,14 @@ class LLM:
         kv_type: str = "f16",
         isa: str | None = None,
         prefill_rows: int = 256,
+        cache_ram: int = 0,
         progress: Progress | None = None,
     ) -> None:
         _require("spec_type", spec_type, SPECULATION_TYPES)
         _require("kv_type", kv_type, KV_TYPES)
         _require_range("sequences", sequences, 1, 1024)
         _require_range("prefill_rows", prefill_rows, 1, 8192)
+        _require_range("cache_ram", cache_ram, 0, 1 << 24)
         draft_length = DraftLength.parse(draft_n_max)
         progress = progress or Silent()
         self._ops = CpuOps(threads, isa)
@@ -98,7 +103,9 @@ class LLM:
             kv_type=kv_type,
             max_draft=MAX_DRAFT,
             mtp=model.head is not None,
+            retain=cache_ram << 20,
         )
+        self._cache = cache
         drafter = None
         if model.head is not None and cache.mtp_kv is not None:
             drafter = MTPDrafter(model.head, cache.mtp_kv)
@@ -149,6 +156,21 @@ class LLM:
     def stats(self) -> SpeculationStats:
         """Speculation since loading, over all requests."""
         return self._engine.totals
+
+    @property
+    def requests(self) -> Requests[CpuWeight]:
+        """Requests by token ids, for those who run the engine's steps themselves."""
+        return self._requests
+
+    @property
+    def prefix_cache(self) -> PrefixCacheReport | None:
+        """What is kept of prompts that were read; None with ``cache_ram=0``."""
+        return self._cache.prefixes.report() if self._cache.prefixes is not None else None
+
+    @property
+    def load(self) -> Load:
+        """How many requests run and wait, and how full the KV cache is."""
+        return self._engine.load
 
     def close(self) -> None:
         """Keep what was learned about this machine's costs for the next start.

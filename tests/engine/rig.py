@@ -84,6 +84,7 @@ class Rig:
         kv_type: str = "f16",
         leading_rows: int | None = None,
         backend: Ops[Any] | None = None,
+        retain: int = 0,
     ) -> Rig:
         """Load `path` and build; without `draft`, three tokens are drafted."""
         ops = RecordingOps(backend or CpuOps(1))
@@ -95,6 +96,7 @@ class Rig:
             kv_type=kv_type,
             max_draft=MAX_DRAFT,
             mtp=True,
+            retain=retain,
         )
         assert model.head is not None
         assert cache.mtp_kv is not None

@@ -60,13 +60,15 @@ def test_a_prompt_is_read_in_chunks_and_its_last_one_gives_the_first_token(chain
     assert generated(sequence) == plain(chain, text_of(40), max_tokens=9)
 
 
-def test_prompt_rows_go_to_the_oldest_first(chain: Tiny) -> None:
+def test_of_several_prompts_the_oldest_gets_half_and_the_shortest_the_rest(chain: Tiny) -> None:
     rig = Rig.make(chain.path, prefill_rows=16)
-    first, second, third = (rig.submit(text_of(10, s), max_tokens=3) for s in range(3))
+    prompts = [text_of(40, 1), text_of(30, 2), text_of(5, 3)]
+    first, second, third = (rig.submit(prompt, max_tokens=3) for prompt in prompts)
     rig.step()
-    assert (first.computed, second.computed, third.computed) == (10, 6, 0)
-    rig.step()
-    assert (second.computed, third.computed) == (10, 10)
+    assert (first.computed, second.computed, third.computed) == (8, 3, 5)
+    for _ in range(4):
+        rig.step()
+    assert (first.computed, second.computed) == (40, 30)
 
 
 def test_a_long_prompt_does_not_hold_up_those_who_decode(chain: Tiny) -> None:

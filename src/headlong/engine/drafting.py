@@ -38,7 +38,11 @@ class Drafting:
         length: DraftLength,
         costs: CostTable,
         ends: frozenset[int],
+        *,
+        shared: bool = False,
     ) -> None:
+        """``shared``: pages may go on to sequences that draft, whether or not theirs did."""
+        self._shared = shared
         self._drafter = drafter
         self._length = length
         self._costs = costs
@@ -73,8 +77,23 @@ class Drafting:
 
     def observe(self, sequence: Sequence, hidden: FloatArray) -> None:
         """Show the drafter the rows that were kept of a sequence that goes on."""
-        if self._drafter is not None and sequence.lease is not None and self._cap(sequence):
+        if self._drafter is None or sequence.lease is None:
+            return
+        if self._shared or self._cap(sequence):
             self._drafter.observe(sequence.track, sequence.tokens, sequence.lease, hidden)
+
+    def resume(self, sequence: Sequence, position: int, hidden: FloatArray) -> None:
+        """A sequence begins after ``position`` tokens that another one read.
+
+        ``hidden`` ``[hidden]``: the trunk's row of the last of them.
+        """
+        sequence.track.start = position - 1
+        sequence.track.rows = [hidden]
+
+    def settle(self, sequence: Sequence, position: int) -> None:
+        """Let the drafter finish its part of the pages before ``position``, to be shared."""
+        if self._drafter is not None and sequence.lease is not None:
+            self._drafter.settle(sequence.track, sequence.tokens, sequence.lease, position)
 
     def learn_acceptance(
         self, sequence: Sequence, probabilities: tuple[float, ...], accepted: int

@@ -21,6 +21,7 @@ import numpy as np
 from headlong.cache.memory import Cache
 from headlong.engine.drafting import Drafting, Drafts
 from headlong.engine.judge import judge, predict
+from headlong.engine.reuse import Reuse
 from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
 from headlong.engine.sequence import FinishReason, Sequence, Timing
 from headlong.errors import ContextError, ParameterError
@@ -53,6 +54,20 @@ class Settings:
     context: int
     draft_length: DraftLength
     prefill_rows: int = PREFILL_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine has to do: sequences that run and wait, and pages of the KV cache in use.
+
+    Pages of prompts that are only kept for later ones count as free.
+    """
+
+    slots: int
+    running: int
+    waiting: int
+    pages: int
+    pages_used: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +114,11 @@ class Engine(Generic[W]):
         self._roles = roles
         self._allowed = allowed_bits(model.config.vocab, roles.unused)
         self._settings = settings
-        self._drafting = Drafting(drafter, settings.draft_length, costs, roles.eog)
-        self._scheduler = Scheduler(cache, settings.prefill_rows)
+        self._drafting = Drafting(
+            drafter, settings.draft_length, costs, roles.eog, shared=cache.prefixes is not None
+        )
+        self._reuse = Reuse(cache, self._drafting)
+        self._scheduler = Scheduler(cache, self._reuse, settings.prefill_rows)
         self._ids = itertools.count()
         self.costs = costs
         self.totals = SpeculationStats()
@@ -109,6 +127,18 @@ class Engine(Generic[W]):
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
         return self._scheduler.busy
+
+    @property
+    def load(self) -> Load:
+        """What there is to do."""
+        running = self._scheduler.running
+        return Load(
+            slots=len(running) + self._cache.free_slots,
+            running=len(running),
+            waiting=len(self._scheduler.waiting),
+            pages=self._cache.pages,
+            pages_used=len({page for s in running if s.lease for page in s.lease.pages}),
+        )
 
     def submit(self, prompt: SequenceOf[int], params: SamplingParams) -> Sequence:
         """Queue a request.
@@ -126,7 +156,7 @@ class Engine(Generic[W]):
         sequence = Sequence(
             id=next(self._ids),
             tokens=list(prompt),
-            prompt_length=len(prompt),
+            prompt=np.array(prompt, np.int32),
             params=params,
             limit=limit,
             seed=seed,
@@ -231,7 +261,10 @@ class Engine(Generic[W]):
         for sequence, rows in plan.prefill:
             sequence.computed += rows
             sequence.fold = 0
-            emissions.append(self._advance(sequence, next(verdicts), next(hidden)))
+            kept = next(hidden)
+            sequence.anchor = kept[-1].copy()
+            emissions.append(self._advance(sequence, next(verdicts), kept))
+            self._reuse.passed_mark(sequence)
         pairs = zip(plan.decode, drafts.probabilities, strict=True)
         for sequence, sure in pairs:
             verdict = next(verdicts)
@@ -242,34 +275,42 @@ class Engine(Generic[W]):
                 counts.record(len(sure), verdict.accepted)
             self._drafting.learn_acceptance(sequence, sure, verdict.accepted)
             kept = next(hidden)[: 1 + verdict.accepted]
+            sequence.anchor = kept[0].copy()
             emissions.append(self._advance(sequence, verdict, kept))
         return emissions
 
     def _advance(self, sequence: Sequence, verdict: Verdict | None, hidden: FloatArray) -> Emission:
         """Append a verdict's tokens up to the first that ends the text."""
         fresh: list[int] = []
+        reason = None
         for token in verdict.tokens if verdict else ():
             fresh.append(token)
             sequence.tokens.append(token)
             if token in self._roles.eog and not sequence.params.ignore_eos:
-                self._finish(sequence, FinishReason.STOP)
+                reason = FinishReason.STOP
                 break
             if sequence.room <= 0:
-                self._finish(sequence, FinishReason.LENGTH)
+                reason = FinishReason.LENGTH
                 break
         if sequence.error is not None:
-            self._finish(sequence, FinishReason.FAILED)
+            reason = FinishReason.FAILED
         if fresh:
             now = time.perf_counter()
             sequence.timing.first_token = sequence.timing.first_token or now
             sequence.timing.last_token = now
-        self._drafting.observe(sequence, hidden)
+        began = sequence.computed - len(hidden)
+        followed = len(sequence.tokens) - 1 - began  # rows whose next token is known
+        self._drafting.observe(sequence, hidden[:followed])
+        if reason is not None:
+            self._finish(sequence, reason)
         accepted = min(verdict.accepted, len(fresh)) if verdict else 0
         return Emission(sequence, tuple(fresh), accepted)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if sequence.finish is None:
             sequence.finish = reason
+            if reason is not FinishReason.FAILED:
+                self._reuse.keep(sequence)
             self._scheduler.retire(sequence)
 
     def _account(self, plan: Plan, drafts: Drafts, verified: Verified, seconds: float) -> None:
@@ -287,6 +328,9 @@ class Engine(Generic[W]):
             self.totals.spend(
                 draft=spent, verify=verified.pass_seconds, sampling=verified.sampling_seconds
             )
+        if plan.prefill:
+            rows = sum(n for _, n in plan.prefill) + sum(1 + len(d) for d in drafts.tokens)
+            self._scheduler.pace.observe(rows, verified.pass_seconds)
         if plan.decode and not plan.prefill:
             self._drafting.learn_costs(
                 plan.decode, drafts, verified.pass_seconds, verified.sampling_seconds, seconds

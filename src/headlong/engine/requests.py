@@ -25,14 +25,16 @@ from headlong.tokenizer import Tokenizer
 class Timings:
     """Where a request's time went: tokens and seconds of its prompt and of its answer.
 
-    ``predicted_seconds`` runs from the first token to the last, so ``predicted_per_second``
-    counts one token less than ``predicted``.
+    ``prompt`` counts the tokens that were read, ``cached`` those before them that earlier requests
+    had read.  ``predicted_seconds`` runs from the first token to the last, so
+    ``predicted_per_second`` counts one token less than ``predicted``.
     """
 
     prompt: int
     prompt_seconds: float
     predicted: int
     predicted_seconds: float
+    cached: int = 0
 
     @property
     def prompt_per_second(self) -> float:
@@ -158,11 +160,24 @@ class Requests(Generic[W]):
         else:
             self._engine.cancel(request.sequence)
 
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return self._engine.busy
+
     def _pump(self, wanted: Request) -> None:
         """Run one step for everybody.  Raises the error of the wanted request if it has failed."""
         if wanted.error is not None:
             raise wanted.error
         assert self._engine.busy, "an unfinished request is in the engine"
+        self.step()
+
+    def step(self) -> None:
+        """Run one step for everybody: what requests gain is in their chunks.
+
+        One that ends has its completion or its error.  An exception, which none should cause, ends
+        them all with an error before it goes on.
+        """
         self._pumping = True
         try:
             for emission in self._engine.step():
@@ -229,9 +244,10 @@ class Requests(Generic[W]):
             seed=sequence.seed,
             stats=sequence.stats,
             timings=Timings(
-                prompt=start,
+                prompt=start - sequence.cached,
                 prompt_seconds=timing.first_token - timing.prefill_began,
                 predicted=request.kept,
                 predicted_seconds=timing.last_token - timing.first_token,
+                cached=sequence.cached,
             ),
         )

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from headlong.cache.pages import Lease
 from headlong.errors import HeadlongError
+from headlong.ops.batch import FloatArray, IntArray
 from headlong.sampling import Sampler, SamplingParams, TokenHistory
 from headlong.speculation import Acceptance, SpeculationStats
 from headlong.speculation.drafter import DraftTrack
@@ -37,13 +38,15 @@ class Sequence:
 
     ``tokens`` holds the prompt and everything generated.  ``computed`` positions have passed
     through the trunk and were kept; of these the newest ``fold`` still wait to be folded into the
-    recurrent state.  While decoding, ``computed == len(tokens) - 1``.  ``error`` says why a
-    sequence failed, where ``finish`` says that it did.
+    recurrent state.  While decoding, ``computed == len(tokens) - 1``.  The first ``cached`` were
+    computed for earlier requests.  ``anchor`` ``[hidden]`` is the trunk's row of the last position
+    that is in the recurrent state; prompt chunks end at ``marks``.  ``error`` says why a sequence
+    failed, where ``finish`` says that it did.
     """
 
     id: int
     tokens: list[int]
-    prompt_length: int
+    prompt: IntArray
     params: SamplingParams
     limit: int
     seed: int
@@ -54,10 +57,29 @@ class Sequence:
     lease: Lease | None = None
     computed: int = 0
     fold: int = 0
+    cached: int = 0
+    marks: tuple[int, ...] = ()
+    anchor: FloatArray | None = None
     finish: FinishReason | None = None
     error: HeadlongError | None = None
     track: DraftTrack = field(default_factory=DraftTrack)
     stats: SpeculationStats = field(default_factory=SpeculationStats)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt."""
+        return self.prompt.size
+
+    @property
+    def to_read(self) -> int:
+        """Prompt rows that are still to be read."""
+        return self.prompt_length - self.computed
+
+    @property
+    def chunk_end(self) -> int:
+        """Where the next prompt chunk ends at the latest."""
+        ahead = (mark for mark in self.marks if mark > self.computed)
+        return next(ahead, self.prompt_length)
 
     @property
     def prefilling(self) -> bool:

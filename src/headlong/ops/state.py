@@ -44,6 +44,12 @@ class KVLayer:
             np.zeros(scales, np.uint16),
         )
 
+    def copy_page(self, source: int, target: int) -> None:
+        """Make one page hold what another does."""
+        for array in (self.k, self.v, self.k_scale, self.v_scale):
+            if array is not None:
+                array[target] = array[source]
+
 
 @dataclass(frozen=True, slots=True)
 class DeltaNetShape:

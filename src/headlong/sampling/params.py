@@ -67,6 +67,8 @@ class SamplingParams:
     """No end-of-generation token before this many tokens."""
     draft_n_max: int | None = None
     """Longest draft for this request; None: the engine's setting, 0: no speculation."""
+    cache_prompt: bool = True
+    """Go on after what was read for earlier requests, and leave what is read to later ones."""
 
     def __post_init__(self) -> None:
         """Checks every field and brings it to its plain type."""
@@ -83,10 +85,8 @@ class SamplingParams:
         self._set("logit_bias", _bias_pairs(self.logit_bias))
         self._integer("seed", 0, MAX_SEED, none="a random one")
         self._set("stop", _stop_strings(self.stop))
-        if not isinstance(self.ignore_eos, bool):
-            raise ParameterError(
-                f"ignore_eos is {_shown(self.ignore_eos)}; it must be True or False"
-            )
+        self._boolean("ignore_eos")
+        self._boolean("cache_prompt")
         self._integer("min_tokens", 0, None)
         self._integer("draft_n_max", 0, MAX_DRAFT, none="the engine's setting")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
@@ -115,6 +115,11 @@ class SamplingParams:
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
+
+    def _boolean(self, field: str) -> None:
+        value = getattr(self, field)
+        if not isinstance(value, bool):
+            raise ParameterError(f"{field} is {_shown(value)}; it must be True or False")
 
     def _integer(self, field: str, low: int | None, high: int | None, none: str = "") -> None:
         value = getattr(self, field)

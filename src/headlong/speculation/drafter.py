@@ -101,5 +101,8 @@ class Drafter(Protocol):
     ) -> None:
         """Take note of newly committed rows: ``hidden`` ``[rows, hidden]``, ``tokens`` so far."""
 
+    def settle(self, track: DraftTrack, tokens: Sequence[int], lease: Lease, position: int) -> None:
+        """Take in all rows before the last one of the first ``position`` tokens."""
+
     def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[Guess]], DraftTimes]:
         """Draft for every request: 1 to ``length`` guesses, ended where it did not go on."""

@@ -45,11 +45,19 @@ class MTPDrafter(Generic[W]):
         if len(track.rows) <= WAITING_ROWS:
             return
         # The last row stays: its next token may not be known yet, and a draft needs one row.
-        segment = self._segment(track, tokens, lease, len(track.rows) - 1)
-        rows = np.stack(track.rows[:-1])
-        self._head.fill(Batch.of([segment]), rows, self._cache)
-        track.start += len(rows)
-        del track.rows[:-1]
+        self._fill(track, tokens, lease, len(track.rows) - 1)
+
+    def settle(self, track: DraftTrack, tokens: Sequence[int], lease: Lease, position: int) -> None:
+        """Fill in keys and values of the rows that wait before the last of these positions."""
+        rows = position - 1 - track.start
+        if rows > 0:
+            self._fill(track, tokens, lease, rows)
+
+    def _fill(self, track: DraftTrack, tokens: Sequence[int], lease: Lease, rows: int) -> None:
+        segment = self._segment(track, tokens, lease, rows)
+        self._head.fill(Batch.of([segment]), np.stack(track.rows[:rows]), self._cache)
+        track.start += rows
+        del track.rows[:rows]
 
     def draft(self, requests: Sequence[DraftRequest]) -> tuple[list[list[Guess]], DraftTimes]:
         """One pass over all waiting rows gives first drafts; single rows chain the others."""

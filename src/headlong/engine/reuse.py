@@ -1,0 +1,99 @@
+"""Where a sequence begins: at nothing, or after what earlier ones have read; and what it leaves.
+
+Reading a prompt ends chunks at *marks*, positions at which the recurrent state is set aside: on a
+grid, at the prompt's last full page, and where it parts from prompts that were read before, since
+what two share a third may share too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from headlong.cache.memory import Cache
+from headlong.cache.prefix import Found, PrefixCache
+from headlong.engine.drafting import Drafting
+from headlong.engine.sequence import Sequence
+from headlong.ops.batch import PAGE, IntArray
+
+
+class Reuse:
+    """Begins sequences, and keeps what they computed, where the cache retains anything."""
+
+    def __init__(self, cache: Cache, drafting: Drafting) -> None:
+        self._cache = cache
+        self._drafting = drafting
+
+    def begin(self, sequence: Sequence) -> None:
+        """Lease memory and take over what is known of the prompt."""
+        prefixes = self._prefixes(sequence)
+        if prefixes is None:
+            sequence.lease = self._cache.lease()
+            return
+        found = prefixes.use(sequence.prompt)
+        sequence.lease = self._cache.lease(found.checkpoint)
+        sequence.marks = self._marks(sequence, found)
+        if found.checkpoint is not None:
+            sequence.cached = sequence.computed = found.position
+            sequence.anchor = found.checkpoint.hidden
+            self._drafting.resume(sequence, found.position, found.checkpoint.hidden)
+
+    def awaits(self, sequence: Sequence, reading: Iterable[Sequence]) -> bool:
+        """Whether a waiting prompt had better wait for one that is being read.
+
+        That one reads what both begin with, and then leaves it to be taken over.
+        """
+        prefixes = self._prefixes(sequence)
+        if prefixes is None:
+            return False
+        for other in reading:
+            shared = _common(sequence.prompt, other.prompt)
+            if shared < sequence.prompt_length - 1:
+                shared = shared // PAGE * PAGE
+            if shared < PAGE or not self._prefixes(other) or other.computed >= shared:
+                continue
+            if shared - prefixes.find(sequence.prompt).position < PAGE:
+                continue
+            if shared not in other.marks:
+                other.marks = tuple(sorted((*other.marks, shared)))
+            return True
+        return False
+
+    def passed_mark(self, sequence: Sequence) -> None:
+        """A prompt chunk was read: set the state aside if it ended at a mark."""
+        if sequence.computed in sequence.marks:
+            self.keep(sequence)
+
+    def keep(self, sequence: Sequence) -> None:
+        """Remember all that is certain of a sequence that still has its lease."""
+        prefixes = self._prefixes(sequence)
+        position = sequence.computed - sequence.fold
+        if (
+            prefixes is None
+            or sequence.lease is None
+            or sequence.anchor is None
+            or position <= sequence.cached
+        ):
+            return
+        self._drafting.settle(sequence, position)
+        checkpoint = self._cache.checkpoint(sequence.lease, position, sequence.anchor)
+        prefixes.keep(sequence.tokens, checkpoint)
+
+    def _prefixes(self, sequence: Sequence) -> PrefixCache | None:
+        return self._cache.prefixes if sequence.params.cache_prompt else None
+
+    def _marks(self, sequence: Sequence, found: Found) -> tuple[int, ...]:
+        last = sequence.prompt_length - 1
+        every = self._cache.size.checkpoint_interval
+        marks = {*range(every, last, every), last // PAGE * PAGE}
+        if found.known - found.position >= PAGE:
+            marks.add(found.known)
+        return tuple(sorted(mark for mark in marks if found.position < mark <= last))
+
+
+def _common(one: IntArray, other: IntArray) -> int:
+    """Tokens that both begin with, of which the last of each must be computed."""
+    count = min(one.size, other.size) - 1
+    differ = np.flatnonzero(one[:count] != other[:count])
+    return int(differ[0]) if differ.size else count
