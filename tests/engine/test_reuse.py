@@ -88,6 +88,18 @@ def test_a_second_turn_reads_only_what_is_new(chain: Tiny) -> None:
     assert warm == cold
 
 
+def test_the_next_turn_goes_on_after_the_last_whole_message(chain: Tiny) -> None:
+    """Though its history has another beginning of the answer than the first prompt."""
+    rig = make(chain)
+    end = chain.vocab.end_of_turn
+    message = [*text_of(45), end]
+    rig.submit([*message, *text_of(6, 1)], max_tokens=9)
+    rig.run()
+    second = rig.submit([*message, *text_of(30, 2)], max_tokens=9)
+    rig.run()
+    assert second.cached == 46
+
+
 def test_regenerating_reads_less_than_a_page(chain: Tiny) -> None:
     rig = make(chain)
     prompt = text_of(200)

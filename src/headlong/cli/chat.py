@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from headlong.cli.chat_session import ChatSession
 
 __all__ = ["command"]
+
+_CACHE_MIB: Final = 1024
+"""For what was read of the conversation, which every turn begins with."""
 
 
 @with_flag_groups
@@ -43,7 +46,7 @@ def command(
     params = sampling.params()
     variables = conversation.variables()
     progress = progress_on()
-    llm = load(model, speculation, progress)
+    llm = load(model, speculation, progress, cache_ram=_CACHE_MIB)
     session = ChatSession(
         llm=llm,
         template=conversation.template(llm.tokenizer),

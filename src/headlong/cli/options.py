@@ -210,7 +210,12 @@ class SpeculationFlags:
 
 
 def load(
-    model: ModelFlags, speculation: SpeculationFlags, progress: Progress, *, sequences: int = 1
+    model: ModelFlags,
+    speculation: SpeculationFlags,
+    progress: Progress,
+    *,
+    sequences: int = 1,
+    cache_ram: int = 0,
 ) -> LLM:
     """Load the model; errors name the flag at fault.
 
@@ -232,6 +237,7 @@ def load(
             kv_type=kv_type,
             isa=model.isa,
             prefill_rows=PREFILL_ROWS if model.ubatch_size is None else model.ubatch_size,
+            cache_ram=cache_ram,
             progress=progress,
         )
     if not llm.has_mtp and speculation.spec_type != "none":

@@ -21,7 +21,8 @@ def summary(completion: Completion) -> str:
         ended += f" at {completion.stop!r}"
     lines = [
         f"prompt     {timings.prompt} tokens in {seconds(timings.prompt_seconds)}, "
-        f"{rate(timings.prompt_per_second)}",
+        f"{rate(timings.prompt_per_second)}"
+        + (f"; {timings.cached} more were known" if timings.cached else ""),
         f"generated  {timings.predicted} tokens in {seconds(timings.predicted_seconds)}, "
         f"{rate(timings.predicted_per_second)}; ended: {ended}; seed {completion.seed}",
     ]
@@ -32,6 +33,8 @@ def answer_line(completion: Completion) -> str:
     """One line about one answer: tokens, speed, acceptance."""
     timings, stats = completion.timings, completion.stats
     parts = [f"{timings.predicted} tokens", rate(timings.predicted_per_second)]
+    if timings.cached:
+        parts.append(f"{timings.prompt} prompt tokens read, {timings.cached} known")
     if stats.draft_n:
         parts.append(
             f"{percent(stats.acceptance_rate)} of {stats.draft_n} drafts accepted, "

@@ -117,7 +117,7 @@ class Engine(Generic[W]):
         self._drafting = Drafting(
             drafter, settings.draft_length, costs, roles.eog, shared=cache.prefixes is not None
         )
-        self._reuse = Reuse(cache, self._drafting)
+        self._reuse = Reuse(cache, self._drafting, roles.eog)
         self._scheduler = Scheduler(cache, self._reuse, settings.prefill_rows)
         self._ids = itertools.count()
         self.costs = costs

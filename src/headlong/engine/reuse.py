@@ -1,8 +1,9 @@
 """Where a sequence begins: at nothing, or after what earlier ones have read; and what it leaves.
 
 Reading a prompt ends chunks at *marks*, positions at which the recurrent state is set aside: on a
-grid, at the prompt's last full page, and where it parts from prompts that were read before, since
-what two share a third may share too.
+grid; near the prompt's end, if possible after its last whole message, since templates write the
+beginning of an answer otherwise once it is history; and where it parts from prompts that were read
+before, since what two share a third may share too.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from headlong.ops.batch import PAGE, IntArray
 class Reuse:
     """Begins sequences, and keeps what they computed, where the cache retains anything."""
 
-    def __init__(self, cache: Cache, drafting: Drafting) -> None:
+    def __init__(self, cache: Cache, drafting: Drafting, ends: frozenset[int]) -> None:
+        """``ends``: tokens that end a text, and so each message of a conversation."""
         self._cache = cache
         self._drafting = drafting
+        self._ends = np.array(sorted(ends), np.int32)
 
     def begin(self, sequence: Sequence) -> None:
         """Lease memory and take over what is known of the prompt."""
@@ -86,10 +89,17 @@ class Reuse:
     def _marks(self, sequence: Sequence, found: Found) -> tuple[int, ...]:
         last = sequence.prompt_length - 1
         every = self._cache.size.checkpoint_interval
-        marks = {*range(every, last, every), last // PAGE * PAGE}
+        marks = {*range(every, last, every), self._near_end(sequence.prompt)}
         if found.known - found.position >= PAGE:
             marks.add(found.known)
         return tuple(sorted(mark for mark in marks if found.position < mark <= last))
+
+    def _near_end(self, prompt: IntArray) -> int:
+        """After the last message if it is less than a page from the end, or the last full page."""
+        last = prompt.size - 1
+        tail = prompt[max(0, last - PAGE) : last]
+        ends = np.flatnonzero(np.isin(tail, self._ends))
+        return last - tail.size + int(ends[-1]) + 1 if ends.size else last // PAGE * PAGE
 
 
 def _common(one: IntArray, other: IntArray) -> int:
