@@ -7,6 +7,7 @@ message must stand without a traceback.
 
 __all__ = [
     "ContextError",
+    "DownloadError",
     "GGUFError",
     "HeadlongError",
     "ModelError",
@@ -43,6 +44,10 @@ class TemplateError(HeadlongError):
 
 class ParameterError(HeadlongError):
     """A value given by the user (flag, request field, argument) is not acceptable."""
+
+
+class DownloadError(HeadlongError):
+    """A model cannot be fetched: not there, not allowed, not reachable, or no room for it."""
 
 
 class ContextError(HeadlongError):

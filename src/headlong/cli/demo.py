@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headlong.cli.figures import percent, rate
+from headlong.cli.model_file import local_file
 from headlong.cli.options import ModelFlags, SpeculationFlags, flag_named, load
 from headlong.cli.progress_bars import progress_on
 from headlong.cli.prompt_text import read_prompt
@@ -47,7 +48,7 @@ def command(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="GGUF file with an MTP head.",
+            help="GGUF file with an MTP head, or hf:user/repo[:QUANT].",
             show_default="the model that comes with Headlong",
         ),
     ] = None,
@@ -114,7 +115,7 @@ def command(
         raise ParameterError("--spec-draft-n-max 0 leaves nothing to show; give 1 to 15 or auto.")
     progress = progress_on()
     with ExitStack() as stack:
-        path = stack.enter_context(bundled_model()) if file is None else file
+        path = stack.enter_context(bundled_model()) if file is None else local_file(file, progress)
         model = ModelFlags(file=path, threads=threads)
         twice = describe(path, 1).size <= _LARGEST_TWICE
         # Drafts first: a file without a head is refused before anything else is loaded.

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from headlong.cli.figures import byte_size, percent
+from headlong.cli.model_file import FILE_HELP, local_file
 from headlong.cli.options import flag_named
+from headlong.cli.progress_bars import progress_on
 from headlong.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -23,9 +25,7 @@ _CONTEXT: Final = 4096
 
 
 def command(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="GGUF file; of a split model, any part.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],
     ctx_size: Annotated[
         int,
         typer.Option("-c", "--ctx-size", metavar="N", help="Context that memory is counted for."),
@@ -38,8 +38,9 @@ def command(
     """
     from headlong.tools.inspect import describe, to_json
 
+    path = local_file(file, progress_on())
     with flag_named("--ctx-size"):
-        description = describe(file, ctx_size)
+        description = describe(path, ctx_size)
     if as_json:
         typer.echo(to_json(description))
         return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from headlong.cli.model_file import FILE_HELP, local_file
 from headlong.errors import ParameterError, UnsupportedError
 from headlong.progress import Progress
 
@@ -46,9 +47,7 @@ class ModelFlags:
 
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="FILE", help="GGUF file; of a split model, any part.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help=FILE_HELP, show_default=False),
     ] = None
     model: Annotated[
         Path | None,
@@ -130,7 +129,7 @@ class ModelFlags:
 
     @property
     def path(self) -> Path:
-        """The model's file.  Raises `ParameterError` unless it is given once."""
+        """The model's file, or ``hf:...``.  Raises `ParameterError` unless it is given once."""
         if self.file is not None and self.model is not None:
             raise ParameterError(
                 f"two models are given, '{self.file}' and --model '{self.model}'; give one. "
@@ -226,6 +225,7 @@ def load(
 
     path, kv_type = model.path, model.kv_type
     speculation.check()
+    path = local_file(path, progress)
     with _llm_flag_named():
         llm = LLM(
             path,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from headlong.cli.figures import byte_size, decimals, percent
+from headlong.cli.model_file import FILE_HELP, local_file
 from headlong.cli.options import flag_named
 from headlong.cli.progress_bars import progress_on
 from headlong.cli.terminal import printable
@@ -35,9 +36,7 @@ _OFF: Final = 0.15
 
 
 def command(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="GGUF file; of a split model, any part.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],
     max_draft: Annotated[
         int, typer.Option("--max-draft", metavar="N", help="Longest fixed draft, 1 to 15.")
     ] = _MAX_DRAFT,
@@ -91,7 +90,8 @@ def command(
     )
     with flag_named("--threads"):
         ops = CpuOps(threads)
-    result = tune(file, plan, ops, progress_on())
+    progress = progress_on()
+    result = tune(local_file(file, progress), plan, ops, progress)
     if as_json:
         typer.echo(to_json(result))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,6 +10,7 @@ import typer
 
 from headlong.cli.figures import decimals, percent
 from headlong.cli.flags import with_flag_groups
+from headlong.cli.model_file import local_file
 from headlong.cli.options import ModelFlags, SpeculationFlags, flag_named, load
 from headlong.cli.progress_bars import progress_on
 from headlong.cli.prompt_text import read_prompt
@@ -107,8 +109,9 @@ def command(
     lengths = draft or (_QUICK_LENGTHS if quick else _LENGTHS)
     with flag_named("--draft"):
         plan = Plan(cases, tuple(dict.fromkeys(_draft_length(text) for text in lengths)))
-    require_head(model.path)
     progress = progress_on()
+    model = replace(model, file=local_file(model.path, progress), model=None)
+    require_head(model.path)
 
     typer.echo(
         f"{len(prompts)} prompts at temperatures {', '.join(map(str, temperatures))}: "
