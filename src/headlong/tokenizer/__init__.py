@@ -5,7 +5,12 @@ from headlong.tokenizer.reasoning import ReasoningDelta, ReasoningParser, opens_
 from headlong.tokenizer.stop import StopMatcher
 from headlong.tokenizer.stream import StreamDecoder
 from headlong.tokenizer.tokenizer import Tokenizer
-from headlong.tokenizer.tool_calls import ToolCall, ToolCallDelta, ToolCallParser
+from headlong.tokenizer.tool_calls import (
+    ToolCall,
+    ToolCallDelta,
+    ToolCallParser,
+    ToolCallPiece,
+)
 from headlong.tokenizer.vocabulary import TokenType, Vocabulary
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCallParser",
+    "ToolCallPiece",
     "Vocabulary",
     "opens_reasoning",
 ]

@@ -10,7 +10,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["JSONValue", "parameter_schemas", "parse_json", "typed_argument"]
+__all__ = [
+    "JSONValue",
+    "function_names",
+    "is_plain_text",
+    "parameter_schemas",
+    "parse_json",
+    "typed_argument",
+]
 
 # Schemas nest through anyOf and $ref, which may be circular.
 _MAX_DEPTH = 16
@@ -38,6 +45,13 @@ def _finite(text: str) -> float:
     return number
 
 
+def function_names(tools: Sequence[Mapping[str, object]]) -> frozenset[str]:
+    """The names of the functions of tools in OpenAI's form."""
+    functions = [tool.get("function", tool) for tool in tools]
+    names = [f.get("name") for f in functions if isinstance(f, Mapping)]
+    return frozenset(name for name in names if isinstance(name, str) and name)
+
+
 def parameter_schemas(tools: Sequence[Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
     """The `parameters` schema of each function, by name, from tools in OpenAI's form.
 
@@ -53,6 +67,12 @@ def parameter_schemas(tools: Sequence[Mapping[str, object]]) -> dict[str, Mappin
     return schemas
 
 
+def is_plain_text(name: str, parameters: Mapping[str, object] | None) -> bool:
+    """Whether argument `name` is a string, whatever the model writes."""
+    allowed = _allowed(name, parameters)
+    return not allowed or ("string" in allowed and "null" not in allowed)
+
+
 def typed_argument(text: str, name: str, parameters: Mapping[str, object] | None) -> JSONValue:
     """The value of argument `name`, by the function's `parameters` schema.
 
@@ -60,12 +80,7 @@ def typed_argument(text: str, name: str, parameters: Mapping[str, object] | None
     other types the text is read as JSON, with Python's True, False and None understood since
     templates print them. What fits no allowed type, or has no schema, is returned as it is.
     """
-    if parameters is None:
-        return text
-    properties = parameters.get("properties")
-    if not isinstance(properties, Mapping):
-        return text
-    allowed = _allowed_types(properties.get(name), parameters, 0)
+    allowed = _allowed(name, parameters)
     word = text.strip()
     if "null" in allowed and word in ("null", "None"):
         return None
@@ -90,6 +105,14 @@ def typed_argument(text: str, name: str, parameters: Mapping[str, object] | None
     if isinstance(value, list):
         return value if "array" in allowed else text
     return text
+
+
+def _allowed(name: str, parameters: Mapping[str, object] | None) -> frozenset[str]:
+    """The types that an argument may have; empty where the schema does not say."""
+    properties = parameters.get("properties") if parameters is not None else None
+    if parameters is None or not isinstance(properties, Mapping):
+        return frozenset()
+    return _allowed_types(properties.get(name), parameters, 0)
 
 
 def _allowed_types(schema: object, root: Mapping[str, object], depth: int) -> frozenset[str]:
