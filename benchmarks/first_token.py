@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import sys
@@ -82,7 +83,7 @@ async def gaps(client: httpx.AsyncClient, stop: asyncio.Event) -> tuple[float, .
                 times.append(time.perf_counter())
             if stop.is_set():
                 break
-    return tuple(b - a for a, b in zip(times, times[1:], strict=False))
+    return tuple(b - a for a, b in itertools.pairwise(times))
 
 
 async def measure(url: str, long: int, shorts: int) -> Waits:
