@@ -136,6 +136,12 @@ class LLM:
             forward,
         )
         self._requests = Requests(self._engine, model.tokenizer)
+        self._sequences = sequences
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences run at once."""
+        return self._sequences
 
     @property
     def context(self) -> int:

@@ -140,6 +140,11 @@ class Engine(Generic[W]):
             pages_used=len({page for s in running if s.lease for page in s.lease.pages}),
         )
 
+    def check(self, prompt: SequenceOf[int], params: SamplingParams) -> None:
+        """Raise what `submit` would raise; changes nothing, so that any thread may ask."""
+        self._check(prompt)
+        self._sampler(prompt, params, seed=0)
+
     def submit(self, prompt: SequenceOf[int], params: SamplingParams) -> Sequence:
         """Queue a request.
 
@@ -151,8 +156,7 @@ class Engine(Generic[W]):
         if params.max_tokens is not None:
             limit = min(limit, len(prompt) + params.max_tokens)
         seed = secrets.randbits(32) if params.seed is None else params.seed
-        vocab = self._model.config.vocab
-        sampler = Sampler(params, vocab, seed, self._roles.unused, self._roles.eog, len(prompt))
+        sampler = self._sampler(prompt, params, seed)
         sequence = Sequence(
             id=next(self._ids),
             tokens=list(prompt),
@@ -187,6 +191,10 @@ class Engine(Generic[W]):
             return row
         finally:
             self._cache.release(lease)
+
+    def _sampler(self, prompt: SequenceOf[int], params: SamplingParams, seed: int) -> Sampler:
+        roles = self._roles
+        return Sampler(params, self._model.config.vocab, seed, roles.unused, roles.eog, len(prompt))
 
     def _check(self, prompt: SequenceOf[int]) -> None:
         vocab = self._model.config.vocab

@@ -114,6 +114,10 @@ class Requests(Generic[W]):
         self._active[request.sequence.id] = request
         return request
 
+    def check(self, prompt: SequenceOf[int], params: SamplingParams) -> None:
+        """Raise what `submit` would, without queueing anything; safe from any thread."""
+        self._engine.check(prompt, params)
+
     def chunks(self, request: Request) -> Generator[Chunk, None, None]:
         """Run until the request ends, yielding what it gains; closing early cancels it.
 
