@@ -137,6 +137,7 @@ class LLM:
         )
         self._requests = Requests(self._engine, model.tokenizer)
         self._sequences = sequences
+        self._max_draft = 0 if drafter is None else draft_length.n_max
 
     @property
     def sequences(self) -> int:
@@ -147,6 +148,11 @@ class LLM:
     def context(self) -> int:
         """Positions per sequence."""
         return self._context
+
+    @property
+    def max_draft(self) -> int:
+        """Most tokens that a round may draft; 0 without speculation."""
+        return self._max_draft
 
     @property
     def has_mtp(self) -> bool:
