@@ -39,7 +39,18 @@ PARAMETERS = {
     "logits": "tokens",
     "close": "",
 }
-PROPERTIES = {"context", "has_mtp", "load", "max_draft", "prefix_cache", "rehearsal", "requests", "sequences", "stats"}
+PROPERTIES = {
+    "context",
+    "has_mtp",
+    "load",
+    "max_draft",
+    "model",
+    "prefix_cache",
+    "rehearsal",
+    "requests",
+    "sequences",
+    "stats",
+}
 
 FIELDS = {
     headlong.Completion: "text tokens prompt_tokens finish_reason stop seed stats timings",

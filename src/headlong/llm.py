@@ -15,7 +15,7 @@ from headlong.engine.calibrate import Measured, find_costs
 from headlong.engine.chat import AnswerReader, ChatChunk, ChatCompletion, ChatRequest, Message
 from headlong.engine.cost_cache import VARIABLE, CostCache, cost_cache
 from headlong.engine.engine import Engine, Load, Settings, TokenRoles, recorded
-from headlong.engine.load import load_model
+from headlong.engine.load import LoadedModel, load_model
 from headlong.engine.requests import Chunk, Completion, Requests
 from headlong.errors import ParameterError
 from headlong.models.rehearsal import Rehearsal
@@ -148,6 +148,11 @@ class LLM:
     def context(self) -> int:
         """Positions per sequence."""
         return self._context
+
+    @property
+    def model(self) -> LoadedModel[CpuWeight]:
+        """The file's sizes and vocabulary, and the weights."""
+        return self._model
 
     @property
     def max_draft(self) -> int:

@@ -53,7 +53,9 @@ def test_answers_are_those_of_the_library(model: Path) -> None:
         assert last is not None
         assert last.text == completion.text == "".join(chunk.text for chunk in chunks)
         assert sum(chunk.accepted for chunk in chunks) == last.stats.draft_n_accepted
-    assert [c.prompt_done for c in served[2]][:3] == [64, 128, 150]
+    read_so_far = [chunk.prompt_done for chunk in served[2]]
+    assert read_so_far == sorted(read_so_far)
+    assert read_so_far[0] <= 64 < read_so_far[1] < 150 == read_so_far[2]
 
 
 def test_a_step_comes_in_one_call(model: Path) -> None:

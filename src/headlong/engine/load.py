@@ -7,6 +7,7 @@ The tokenizer is built while weights are packed: that takes one core a second fo
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class LoadedModel(Generic[W]):
 
     ``head`` is `None` without MTP; ``rehearsal`` is set where the weights are made up.
     ``fingerprint`` tells files apart that compute differently: names, types, shapes and sizes.
+    ``size`` is that of the file, in bytes; ``parameters`` counts the weights in it.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class LoadedModel(Generic[W]):
     vocabulary: Vocabulary
     rehearsal: Rehearsal | None
     fingerprint: str
+    size: int
+    parameters: int
 
     @property
     def config(self) -> Qwen35Config:
@@ -96,7 +100,15 @@ def load_model(
                 f"{architecture(file.metadata)}.nextn_predict_layers is not set: head not used"
             )
     return LoadedModel(
-        file.path, trunk, head, tokenizer, vocabulary, rehearsal, _fingerprint(file, config)
+        file.path,
+        trunk,
+        head,
+        tokenizer,
+        vocabulary,
+        rehearsal,
+        _fingerprint(file, config),
+        file.size,
+        sum(math.prod(info.shape) for info in file.tensors.values()),
     )
 
 

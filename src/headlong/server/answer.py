@@ -40,6 +40,10 @@ class Answer:
         self.special = special
         self.request: Request | None = None
         """The engine's side of it, once the engine has it; to be read only."""
+        self.slot = -1
+        """The engine's place for it, once it has one."""
+        self.taken = 0
+        """Tokens of the chunks that were read."""
         self.started = False
         """Whether the engine has begun to read the prompt."""
         self.ended = False
@@ -92,7 +96,9 @@ class Answer:
     def take(self) -> Chunk | None:
         """The next chunk without waiting; None at the end.  Raises the answer's error, once."""
         if self._waiting:
-            return self._waiting.popleft()
+            chunk = self._waiting.popleft()
+            self.taken += len(chunk.tokens)
+            return chunk
         error, self._error = self._error, None
         if error is not None:
             raise error

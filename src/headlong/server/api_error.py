@@ -7,10 +7,11 @@ here holds a path, a traceback or text of somebody's prompt.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from headlong.errors import (
     ContextError,
@@ -20,7 +21,9 @@ from headlong.errors import (
     TokenizerError,
     UnsupportedError,
 )
+from headlong.sampling import SamplingParams
 from headlong.server.refusals import Broken, Expired, NotReady, QueueFull, ShuttingDown
+from headlong.server.wire import json_response
 
 __all__ = ["ApiError", "error_of", "error_response", "invalid"]
 
@@ -35,7 +38,14 @@ _TYPES: Final[Mapping[int, str]] = {
     503: "unavailable_error",
     504: "timeout_error",
 }
-_THE_REQUEST: Final = (ContextError, ParameterError, TemplateError, TokenizerError, UnsupportedError)
+_THE_REQUEST: Final = (
+    ContextError,
+    ParameterError,
+    TemplateError,
+    TokenizerError,
+    UnsupportedError,
+)
+_SETTINGS: Final = frozenset(field.name for field in fields(SamplingParams))
 
 
 class ApiError(HTTPException):
@@ -95,14 +105,16 @@ def error_of(error: HeadlongError, param: str | None = None) -> ApiError:
         case ContextError():
             return invalid(param, text, "context_length_exceeded")
         case _ if isinstance(error, _THE_REQUEST):
-            return invalid(param, text)
+            # Errors about a setting of sampling begin with its name.
+            first = text.split(" ", 1)[0]
+            return invalid(first if first in _SETTINGS else param, text)
         case _:
             return ApiError(500, text)
 
 
 def error_response(error: ApiError) -> Response:
     """The error as a response."""
-    return JSONResponse(error.body, error.status_code, headers=dict(error.headers or {}))
+    return json_response(error.body, error.status_code, error.headers)
 
 
 def _retry(seconds: int) -> dict[str, str]:

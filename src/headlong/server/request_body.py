@@ -48,9 +48,7 @@ class RequestBody(BaseModel):
         return data
 
 
-def _unknown(
-    name: str, known: Sequence[str], refused: Mapping[str, str]
-) -> PydanticCustomError:
+def _unknown(name: str, known: Sequence[str], refused: Mapping[str, str]) -> PydanticCustomError:
     if name in refused:
         text = f"'{name}' is not supported here: {refused[name]}."
     else:
@@ -140,7 +138,7 @@ def validation_error(error: RequestValidationError) -> ApiError:
     param = ".".join(names)
     if worst["type"] == "missing":
         return invalid(param, f"'{param}' is missing.")
-    reasons = {e["msg"] for e in errors if e["loc"][: 2] == worst["loc"][: 2]}
+    reasons = {e["msg"] for e in errors if e["loc"][:2] == worst["loc"][:2]}
     reason = " or ".join(sorted(_lowered(reason) for reason in reasons))
     return invalid(param, f"'{param}' does not fit: {reason}.")
 

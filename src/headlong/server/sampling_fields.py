@@ -32,10 +32,12 @@ class Speculative(RequestBody):
     """How this request drafts; never changes the text."""
 
     n_max: int | None = Field(
-        None, description="Longest draft; 0: no speculation; null: the server's setting."
+        default=None, description="Longest draft; 0: no speculation; null: the server's setting."
     )
-    n_min: int | None = Field(None, description="Only 0, which is what this engine does.")
-    p_min: Number | None = Field(None, description="Only 0, which is what this engine does.")
+    n_min: int | None = Field(default=None, description="Only 0, which is what this engine does.")
+    p_min: Number | None = Field(
+        default=None, description="Only 0, which is what this engine does."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class SamplingFields(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"description": "Sampling"})
 
-    temperature: Number | None = Field(None, description="0 or less: the best token always wins.")
+    temperature: Number | None = Field(
+        default=None, description="0 or less: the best token always wins."
+    )
     top_k: int | None = None
     top_p: Number | None = None
     min_p: Number | None = None
@@ -99,20 +103,24 @@ class SamplingFields(RequestBody):
     frequency_penalty: Number | None = None
     logit_bias: (
         dict[str, BiasValue] | list[Annotated[list[BiasToken | BiasValue], Field(max_length=2)]]
-    ) | None = Field(None, description="An object {token: bias} or a list of [token, bias].")
-    seed: int | None = Field(None, description="-1 or null: a random one, which is reported.")
+    ) | None = Field(
+        default=None, description="An object {token: bias} or a list of [token, bias]."
+    )
+    seed: int | None = Field(
+        default=None, description="-1 or null: a random one, which is reported."
+    )
     stop: str | list[str] | None = None
     ignore_eos: bool | None = None
     min_tokens: int | None = None
     samplers: list[str] | str | None = Field(
-        None, description="Those to use, in the order of this engine's chain."
+        default=None, description="Those to use, in the order of this engine's chain."
     )
     speculative: Speculative | bool | None = Field(
-        None, description="{n_max: N}; false is {n_max: 0}."
+        default=None, description="{n_max: N}; false is {n_max: 0}."
     )
-    flat_n_max: int | None = Field(None, alias="speculative.n_max")
-    flat_n_min: int | None = Field(None, alias="speculative.n_min")
-    flat_p_min: Number | None = Field(None, alias="speculative.p_min")
+    flat_n_max: int | None = Field(default=None, alias="speculative.n_max")
+    flat_n_min: int | None = Field(default=None, alias="speculative.n_min")
+    flat_p_min: Number | None = Field(default=None, alias="speculative.p_min")
 
     dynatemp_range: Number | None = None
     dynatemp_exponent: Number | None = None
@@ -131,8 +139,12 @@ class SamplingFields(RequestBody):
     adaptive_decay: Number | None = None
     min_keep: int | None = None
     n_indent: int | None = None
-    n_keep: int | None = Field(None, description="Without effect: contexts are never shifted.")
-    n_discard: int | None = Field(None, description="Without effect: contexts are never shifted.")
+    n_keep: int | None = Field(
+        default=None, description="Without effect: contexts are never shifted."
+    )
+    n_discard: int | None = Field(
+        default=None, description="Without effect: contexts are never shifted."
+    )
     n_cache_reuse: int | None = None
     t_max_predict_ms: int | None = None
     t_max_prompt_ms: int | None = None
@@ -143,7 +155,9 @@ class SamplingFields(RequestBody):
     field_names: ClassVar[Mapping[str, str]] = {}
     """Fields of `SamplingParams` that this request calls something else."""
 
-    def sampling(self, llm: LLM, *, max_tokens: int | None = None, **more: object) -> SamplingParams:
+    def sampling(
+        self, llm: LLM, *, max_tokens: int | None = None, **more: object
+    ) -> SamplingParams:
         """The parameters that these fields come to.
 
         ``more`` are further fields of `SamplingParams` that the request has worked out.
@@ -266,7 +280,7 @@ class SamplingFields(RequestBody):
         text = str(error)
         own = text.split(" ", 1)[0]
         name = self.field_names.get(own, own)
-        return error_of(ParameterError(name + text.removeprefix(own)), name)
+        return invalid(name, name + text.removeprefix(own))
 
 
 def _encoded(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from headlong.errors import HeadlongError
 from headlong.server.api_error import ApiError, error_of
+from headlong.server.request_log import RequestRecord
+from headlong.server.wire import json_bytes
 
 __all__ = ["DONE", "ClientGone", "EventStream", "event", "while_connected"]
 
@@ -21,11 +22,8 @@ DONE: Final = b"data: [DONE]\n\n"
 """The last event of OpenAI's streams."""
 
 _PING: Final = b": still here\n\n"
-_log: Final = logging.getLogger("headlong.server")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
 
 
 class ClientGone(Exception):  # noqa: N818 - not an error of anybody here
@@ -34,9 +32,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error of anybody here
 
 def event(data: object) -> bytes:
     """One event that carries JSON."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # A lone surrogate cannot be sent; generated text has none, but a field repeated may.
-    return b"data: " + text.encode("utf-8", "replace") + b"\n\n"
+    return b"data: " + json_bytes(data) + b"\n\n"
 
 
 class EventStream(Response):
@@ -48,6 +44,7 @@ class EventStream(Response):
             ``error``.
         keep_alive: seconds of silence after which a comment is sent; None: never.
         end: sent last, also after an error.
+        record: where a client that leaves is noted.
     """
 
     media_type = "text/event-stream"
@@ -58,6 +55,7 @@ class EventStream(Response):
         *,
         keep_alive: float | None,
         end: bytes = b"",
+        record: RequestRecord | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         # Proxies must neither keep events back nor keep them.
@@ -67,15 +65,16 @@ class EventStream(Response):
         self._events = events
         self._keep_alive = keep_alive
         self._end = end
+        self._record = record or RequestRecord()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until there is nothing more, or nobody to send to."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         try:
             await while_connected(receive, self._send_all(send))
         except ClientGone:
-            scope["headlong.gone"] = True  # for the log
+            self._record.gone = True
 
     async def _send_all(self, send: Send) -> None:
         async def put(body: bytes, more: bool = True) -> None:
@@ -108,7 +107,7 @@ class EventStream(Response):
             await put(data)
 
 
-async def while_connected(receive: Receive, work: Awaitable[Any]) -> Any:
+async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of ``work``; it is cancelled, and `ClientGone` raised, when the client leaves."""
     gone = asyncio.ensure_future(_disconnected(receive))
     working = asyncio.ensure_future(work)

@@ -18,10 +18,11 @@ def running_timings(request: Request) -> dict[str, object]:
     sequence, timing = request.sequence, request.sequence.timing
     first, last = timing.first_token, timing.last_token
     timings = Timings(
-        prompt=min(sequence.computed, sequence.prompt_length),
+        prompt=max(0, min(sequence.computed, sequence.prompt_length) - sequence.cached),
         prompt_seconds=max(0.0, first - timing.prefill_began) if first else 0.0,
         predicted=request.kept,
         predicted_seconds=max(0.0, last - first),
+        cached=sequence.cached,
     )
     return timings_json(timings, sequence.stats)
 
@@ -34,7 +35,7 @@ def timings_json(timings: Timings, stats: SpeculationStats) -> dict[str, object]
     """
     prompt_rate, rate = timings.prompt_per_second, timings.predicted_per_second
     return {
-        "cache_n": 0,
+        "cache_n": timings.cached,
         "prompt_n": timings.prompt,
         "prompt_ms": _ms(timings.prompt_seconds),
         "prompt_per_token_ms": _per_token(prompt_rate),

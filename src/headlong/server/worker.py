@@ -336,6 +336,8 @@ class Worker:
 def _made(held: dict[Answer, Request]) -> Iterable[Delivery]:
     """What the step added to each request."""
     for answer, request in held.items():
+        if request.sequence.lease is not None:
+            answer.slot = request.sequence.lease.slot
         chunks = tuple(request.chunks)
         request.chunks.clear()
         last = request.completion is not None or request.error is not None

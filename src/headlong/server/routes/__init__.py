@@ -1,0 +1,1 @@
+"""The routes, one file per family; each makes a router over a `Service`."""
