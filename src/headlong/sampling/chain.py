@@ -7,6 +7,7 @@ seed, and the tokens before the position. Verification and drafting call the sam
 made with the same noise as the target's own draw is accepted more often than a draft of the highest
 logit. The arithmetic is in `native/sampler.cpp`; this file knows what a request asked for.
 
+- grammar: a mask rules out, before everything else, what the grammar does not let through.
 - bias: added to the logits of its ids; -inf bans an id.
 - penalties, on tokens of the last `repeat_last_n`: positive logits are divided by `repeat_penalty`,
   others multiplied; then `count * frequency_penalty + presence_penalty` is subtracted.
@@ -31,6 +32,8 @@ from headlong.errors import HeadlongError, ParameterError
 from headlong.ops.batch import FloatArray
 from headlong.ops.best import MOST_BEST, Candidates
 from headlong.sampling.history import TokenHistory
+from headlong.sampling.logprobs import TokenLogprob, TokenLogprobs
+from headlong.sampling.mask import TokenMask
 from headlong.sampling.params import SamplingParams
 from headlong.sampling.subset import TokenSubset
 
@@ -88,6 +91,9 @@ class Sampler:
                 f"the vocabulary has {vocab_size}"
             )
         self.needs = self._needs(len(early - unused), bool(shifts))
+        self._logprobs = (
+            None if params.logprobs is None else TokenLogprobs(params.logprobs, unused)
+        )
         self._native = _native.Sampler(
             temperature=params.temperature,
             top_k=max(0, min(params.top_k, vocab_size)),
@@ -108,7 +114,7 @@ class Sampler:
 
     def _needs(self, own_bans: int, shifted: bool) -> int | None:
         params = self.params
-        if shifted or params.penalised:
+        if shifted or params.penalised or params.grammar is not None:
             return None
         # As many of the best may be banned for this request alone.
         best = (1 if params.greedy else params.top_k) + own_bans
@@ -131,15 +137,17 @@ class Sampler:
         history: TokenHistory | Sequence[int],
         position: int,
         subset: TokenSubset | None = None,
+        mask: TokenMask | None = None,
     ) -> int:
         """The token at `position`, which is the count of tokens before it.
 
         logits: float32 [vocab_size], left as they are, where -inf rules a token out; or
         `Candidates` of at least `needs` logits. history: the tokens before the position, prompt
-        and output. subset: for a whole row of a trimmed draft head, the ids of its columns.
+        and output. subset: for a whole row of a trimmed draft head, the ids of its columns. mask: for a
+        whole row, which tokens a grammar lets through.
 
         Raises HeadlongError for logits of another shape or dtype, for NaN or +inf among them,
-        when history and position disagree, and when bans leave no token.
+        when history and position disagree, and when mask and bans leave no token.
         """
         if len(history) != position:
             raise HeadlongError(
@@ -159,11 +167,26 @@ class Sampler:
                 raise HeadlongError(
                     f"logits are {logits.dtype} {list(logits.shape)}; wanted float32 [{columns}]"
                 )
+            if mask is not None:
+                logits, subset = mask.restrict(logits, subset)
             ids = None if subset is None else subset.ids
-            token = self._native.row(logits, ids, self._counts(history), position)
+            token = _native.NO_TOKEN
+            if logits.size:
+                token = self._native.row(logits, ids, self._counts(history), position)
         if token < 0:
             raise _refusal(token, position)
         return token
+
+    @property
+    def reads(self) -> int | None:
+        """How many of a row's best logits `sample` and `logprob` need; None: the whole row."""
+        return self.needs if self._logprobs is None else None
+
+    def logprob(self, logits: Logits, token: int) -> TokenLogprob | None:
+        """What a whole row says of the token sampled from it; None where nobody asked."""
+        if self._logprobs is None or isinstance(logits, Candidates):
+            return None
+        return self._logprobs.read(logits, token)
 
     @property
     def _window(self) -> int:
@@ -192,7 +215,7 @@ def most_needed(needs: Iterable[int | None]) -> int | None:
 def _refusal(code: int, position: int) -> HeadlongError:
     if code == _native.NO_TOKEN:
         return HeadlongError(
-            f"no token can be sampled at position {position}: logit_bias and the banned "
+            f"no token can be sampled at position {position}: grammar, logit_bias and the banned "
             "tokens leave none"
         )
     fault = "NaN" if code == _native.NAN_LOGITS else "+inf"

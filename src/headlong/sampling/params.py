@@ -12,12 +12,16 @@ from numbers import Integral, Real
 from typing import Final
 
 from headlong.errors import ParameterError
+from headlong.sampling.grammar import Grammar
 
-__all__ = ["MAX_BIAS", "MAX_DRAFT", "MAX_SEED", "SamplingParams"]
+__all__ = ["MAX_BIAS", "MAX_DRAFT", "MAX_LOGPROBS", "MAX_SEED", "SamplingParams"]
 
 # The longest draft of one round. With the token before it a round has at most 16 rows, the most
 # that the kernels for small batches take in one go.
 MAX_DRAFT: Final = 15
+
+# The most alternatives that OpenAI's API knows.
+MAX_LOGPROBS: Final = 20
 
 MAX_SEED: Final = 2**64 - 1  # the noise mixes 64-bit words
 
@@ -69,6 +73,11 @@ class SamplingParams:
     """Longest draft for this request; None: the engine's setting, 0: no speculation."""
     cache_prompt: bool = True
     """Go on after what was read for earlier requests, and leave what is read to later ones."""
+    logprobs: int | None = None
+    """How many likely tokens to report beside each sampled one, with the model's own
+    log-probabilities (temperature 1, no filters); 0: those of the sampled alone, None: none."""
+    grammar: Grammar | None = None
+    """What the answer must match; it may end where the grammar may, and does where it must."""
 
     def __post_init__(self) -> None:
         """Checks every field and brings it to its plain type."""
@@ -89,6 +98,14 @@ class SamplingParams:
         self._boolean("cache_prompt")
         self._integer("min_tokens", 0, None)
         self._integer("draft_n_max", 0, MAX_DRAFT, none="the engine's setting")
+        self._integer("logprobs", 0, MAX_LOGPROBS, none="none are reported")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise ParameterError(f"grammar is {_shown(self.grammar)}; it must be a Grammar or None")
+        if self.grammar is not None and self.ignore_eos:
+            raise ParameterError(
+                "ignore_eos and grammar exclude each other: an answer ends where its grammar does; "
+                "leave one out"
+            )
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise ParameterError(
                 f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens}); "

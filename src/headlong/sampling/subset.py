@@ -1,9 +1,12 @@
 """A part of the vocabulary: what the columns of a trimmed draft head stand for."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
 from headlong.errors import HeadlongError
+from headlong.ops.batch import IntArray
 
 __all__ = ["TokenSubset"]
 
@@ -19,6 +22,13 @@ class TokenSubset:
             raise HeadlongError("a subset of the vocabulary needs ids in strictly ascending order")
         array.flags.writeable = False
         self.ids = array
+
+    @classmethod
+    def ascending(cls, ids: IntArray) -> TokenSubset:
+        """Of ids that are known to ascend; there may be none."""
+        subset = cls.__new__(cls)
+        subset.ids = ids
+        return subset
 
     def __len__(self) -> int:
         return self.ids.size

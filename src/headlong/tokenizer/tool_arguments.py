@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = [
     "JSONValue",
+    "allowed_types",
     "function_names",
     "is_plain_text",
     "parameter_schemas",
@@ -69,7 +70,7 @@ def parameter_schemas(tools: Sequence[Mapping[str, object]]) -> dict[str, Mappin
 
 def is_plain_text(name: str, parameters: Mapping[str, object] | None) -> bool:
     """Whether argument `name` is a string, whatever the model writes."""
-    allowed = _allowed(name, parameters)
+    allowed = allowed_types(name, parameters)
     return not allowed or ("string" in allowed and "null" not in allowed)
 
 
@@ -80,7 +81,7 @@ def typed_argument(text: str, name: str, parameters: Mapping[str, object] | None
     other types the text is read as JSON, with Python's True, False and None understood since
     templates print them. What fits no allowed type, or has no schema, is returned as it is.
     """
-    allowed = _allowed(name, parameters)
+    allowed = allowed_types(name, parameters)
     word = text.strip()
     if "null" in allowed and word in ("null", "None"):
         return None
@@ -107,15 +108,15 @@ def typed_argument(text: str, name: str, parameters: Mapping[str, object] | None
     return text
 
 
-def _allowed(name: str, parameters: Mapping[str, object] | None) -> frozenset[str]:
+def allowed_types(name: str, parameters: Mapping[str, object] | None) -> frozenset[str]:
     """The types that an argument may have; empty where the schema does not say."""
     properties = parameters.get("properties") if parameters is not None else None
     if parameters is None or not isinstance(properties, Mapping):
         return frozenset()
-    return _allowed_types(properties.get(name), parameters, 0)
+    return _types_let_through(properties.get(name), parameters, 0)
 
 
-def _allowed_types(schema: object, root: Mapping[str, object], depth: int) -> frozenset[str]:
+def _types_let_through(schema: object, root: Mapping[str, object], depth: int) -> frozenset[str]:
     """Every type the schema lets through; empty where it does not say."""
     if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
         return frozenset()
@@ -134,10 +135,10 @@ def _allowed_types(schema: object, root: Mapping[str, object], depth: int) -> fr
             branches = schema.get(key)
             if isinstance(branches, list):
                 for branch in branches:
-                    found |= _allowed_types(branch, root, depth + 1)
+                    found |= _types_let_through(branch, root, depth + 1)
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            found |= _allowed_types(_resolve(reference, root), root, depth + 1)
+            found |= _types_let_through(_resolve(reference, root), root, depth + 1)
     return frozenset(found)
 
 
