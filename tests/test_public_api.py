@@ -18,10 +18,12 @@ NAMES = [
     "ChatCompletion",
     "Chunk",
     "Completion",
+    "Grammar",
     "HeadlongError",
     "SamplingParams",
     "SpeculationStats",
     "Timings",
+    "TokenLogprob",
     "ToolCall",
     "__version__",
 ]
@@ -37,6 +39,7 @@ PARAMETERS = {
     "chat": "messages, params=None, *, tools=(), template_kwargs=None",
     "stream_chat": "messages, params=None, *, tools=(), template_kwargs=None",
     "logits": "tokens",
+    "check_grammar": "grammar",
     "close": "",
 }
 PROPERTIES = {
@@ -53,8 +56,8 @@ PROPERTIES = {
 }
 
 FIELDS = {
-    headlong.Completion: "text tokens prompt_tokens finish_reason stop seed stats timings",
-    headlong.Chunk: "text tokens accepted prompt_done completion",
+    headlong.Completion: "text tokens prompt_tokens finish_reason stop seed stats timings logprobs",
+    headlong.Chunk: "text tokens accepted prompt_done completion logprobs",
     headlong.Timings: "prompt prompt_seconds predicted predicted_seconds cached",
     headlong.ChatCompletion: "content reasoning tool_calls completion",
     headlong.ChatChunk: "content reasoning tool_calls chunk answer",
@@ -62,7 +65,7 @@ FIELDS = {
     headlong.SamplingParams: (
         "max_tokens temperature top_k top_p min_p typical_p repeat_penalty repeat_last_n "
         "presence_penalty frequency_penalty logit_bias seed stop ignore_eos min_tokens draft_n_max "
-        "cache_prompt"
+        "cache_prompt logprobs grammar"
     ),
 }
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from headlong.engine.requests import Chunk, Completion, Timings
     from headlong.errors import HeadlongError
     from headlong.llm import LLM
-    from headlong.sampling import SamplingParams
+    from headlong.sampling import Grammar, SamplingParams, TokenLogprob
     from headlong.speculation import SpeculationStats
     from headlong.tokenizer import ToolCall
 
@@ -23,10 +23,12 @@ __all__ = [
     "ChatCompletion",
     "Chunk",
     "Completion",
+    "Grammar",
     "HeadlongError",
     "SamplingParams",
     "SpeculationStats",
     "Timings",
+    "TokenLogprob",
     "ToolCall",
     "__version__",
 ]
@@ -37,10 +39,12 @@ _HOMES = {
     "ChatCompletion": "headlong.engine.chat",
     "Chunk": "headlong.engine.requests",
     "Completion": "headlong.engine.requests",
+    "Grammar": "headlong.sampling",
     "HeadlongError": "headlong.errors",
     "SamplingParams": "headlong.sampling",
     "SpeculationStats": "headlong.speculation",
     "Timings": "headlong.engine.requests",
+    "TokenLogprob": "headlong.sampling",
     "ToolCall": "headlong.tokenizer",
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from headlong.engine.sequence import Sequence
 from headlong.errors import HeadlongError
 from headlong.ops.batch import FloatArray
+from headlong.ops.best import Candidates
 from headlong.sampling import Logits, TokenSubset, probability
 from headlong.speculation import Acceptance, Auto, CostTable, DraftLength, Fixed
 from headlong.speculation.drafter import Drafter, DraftRequest, DraftTimes, GoesOn, Guess, always
@@ -62,11 +63,11 @@ class Drafting:
             nothing: tuple[tuple[()], ...] = ((),) * len(sequences)
             return Drafts(nothing, nothing, None, 0.0)
         began = time.perf_counter()
-        marks = [len(s.history) for s, _ in wanted]
-        made, times = self._drafter.draft([_request(s, a) for s, a in wanted])
-        for (sequence, _), mark in zip(wanted, marks, strict=True):
-            sequence.history.truncate(mark)
-        by_id = {s.id: self._up_to_end(g) for (s, _), g in zip(wanted, made, strict=True)}
+        works = [_Guesswork(s, a, self._ends) for s, a in wanted]
+        made, times = self._drafter.draft([work.request() for work in works])
+        for work in works:
+            work.forget()
+        by_id = {s.id: work.usable(g) for (s, _), work, g in zip(wanted, works, made, strict=True)}
         guesses = [by_id.get(s.id, ()) for s in sequences]
         return Drafts(
             tuple(tuple(guess.token for guess in own) for own in guesses),
@@ -141,33 +142,74 @@ class Drafting:
         """The longest draft that a sequence may have; once 0, it stays so."""
         return self._length.cap(sequence.params.draft_n_max, sequence.room)
 
-    def _up_to_end(self, guesses: SequenceOf[Guess]) -> tuple[Guess, ...]:
-        """A draft without what it says after the end of the text."""
-        ends = (i for i, guess in enumerate(guesses, 1) if guess.token in self._ends)
-        return tuple(guesses[: next(ends, None)])
 
+class _Guesswork:
+    """One sequence's draft in the making: guesses go ahead of its history and its grammar."""
 
-def _request(sequence: Sequence, allowance: Allowance) -> DraftRequest:
-    def guess(logits: Logits, depth: int, subset: TokenSubset | None) -> Guess:
-        position = len(sequence.tokens) + depth
+    def __init__(self, sequence: Sequence, allowance: Allowance, ends: frozenset[int]) -> None:
+        self._sequence = sequence
+        self._allowance = allowance
+        self._ends = ends
+        self._mark = len(sequence.history)
+        self._inner: GoesOn = always
+        if allowance.forced < allowance.limit:
+            self._inner = Course(allowance, sequence.acceptance.calibration)
+
+    def request(self) -> DraftRequest:
+        """What the drafter is asked."""
+        sequence = self._sequence
+        assert sequence.lease is not None
+        return DraftRequest(
+            sequence.track,
+            sequence.tokens,
+            sequence.lease,
+            self._allowance.limit,
+            self._guess,
+            self._inner if sequence.grammar is None else self._goes_on,
+            sequence.sampler.needs,
+        )
+
+    def forget(self) -> None:
+        """Take back what the guesses did."""
+        self._sequence.history.truncate(self._mark)
+        if self._sequence.grammar is not None:
+            self._sequence.grammar.truncate(self._sequence.generated)
+
+    def usable(self, guesses: SequenceOf[Guess]) -> tuple[Guess, ...]:
+        """A draft without what it says after the end of the text, or against the grammar."""
+        for i, guess in enumerate(guesses):
+            if guess.token in self._ends:
+                return tuple(guesses[: i + 1])
+            if self._sequence.grammar is not None and not guess.probability:
+                return tuple(guesses[:i])
+        return tuple(guesses)
+
+    def _guess(self, logits: Logits, depth: int, subset: TokenSubset | None) -> Guess:
         try:
-            token = sequence.sampler.sample(logits, sequence.history, position, subset)
+            guess = self._sampled(logits, depth, subset)
         except HeadlongError:  # NaN, or every column banned; that may cost time, never the text
-            sequence.history.append(0)
-            return Guess(0, 0.0)
-        sequence.history.append(token)
-        return Guess(token, probability(logits, token, subset))
+            guess = Guess(0, 0.0)
+        self._sequence.history.append(guess.token)
+        return guess
 
-    assert sequence.lease is not None
-    goes_on: GoesOn = always
-    if allowance.forced < allowance.limit:
-        goes_on = Course(allowance, sequence.acceptance.calibration)
-    return DraftRequest(
-        sequence.track,
-        sequence.tokens,
-        sequence.lease,
-        allowance.limit,
-        guess,
-        goes_on,
-        sequence.sampler.needs,
-    )
+    def _sampled(self, logits: Logits, depth: int, subset: TokenSubset | None) -> Guess:
+        sequence, grammar = self._sequence, self._sequence.grammar
+        position = len(sequence.tokens) + depth
+        if grammar is None or isinstance(logits, Candidates):
+            token = sequence.sampler.sample(logits, sequence.history, position, subset)
+            return Guess(token, probability(logits, token, subset))
+        mask = grammar.mask()
+        if mask.only is not None:  # whatever the drafter thinks, and be it not of its vocabulary
+            guess = Guess(mask.only, 1.0)
+        else:
+            logits, subset = mask.restrict(logits, subset)
+            token = sequence.sampler.sample(logits, sequence.history, position, subset)
+            guess = Guess(token, probability(logits, token, subset))
+        if guess.token not in self._ends:
+            grammar.append(guess.token)
+        return guess
+
+    def _goes_on(self, guess: Guess) -> bool:
+        grammar = self._sequence.grammar
+        over = guess.token in self._ends or (grammar is not None and grammar.complete)
+        return bool(guess.probability) and not over and self._inner(guess)

@@ -20,11 +20,12 @@ import numpy as np
 
 from headlong.cache.memory import Cache
 from headlong.engine.drafting import Drafting, Drafts
+from headlong.engine.grammar import GrammarState
 from headlong.engine.judge import judge, predict
 from headlong.engine.reuse import Reuse
 from headlong.engine.scheduler import PREFILL_ROWS, Plan, Scheduler
 from headlong.engine.sequence import FinishReason, Sequence, Timing
-from headlong.errors import ContextError, ParameterError
+from headlong.errors import ContextError, HeadlongError, ParameterError
 from headlong.models.qwen35 import Qwen35
 from headlong.ops.batch import Batch, FloatArray, Segment
 from headlong.ops.best import allowed_bits
@@ -124,6 +125,11 @@ class Engine(Generic[W]):
         self.totals = SpeculationStats()
 
     @property
+    def vocab(self) -> int:
+        """Columns of the model's logits."""
+        return self._model.config.vocab
+
+    @property
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
         return self._scheduler.busy
@@ -145,13 +151,20 @@ class Engine(Generic[W]):
         self._check(prompt)
         self._sampler(prompt, params, seed=0)
 
-    def submit(self, prompt: SequenceOf[int], params: SamplingParams) -> Sequence:
-        """Queue a request.
+    def submit(
+        self,
+        prompt: SequenceOf[int],
+        params: SamplingParams,
+        grammar: GrammarState | None = None,
+    ) -> Sequence:
+        """Queue a request; ``grammar``: that of the parameters, at its beginning.
 
         Raises `ParameterError` for an empty prompt or an id outside the vocabulary, and
         `ContextError` for a prompt that leaves no room to answer.
         """
         self._check(prompt)
+        if (grammar is None) != (params.grammar is None):
+            raise HeadlongError("a request has a grammar where its parameters have one")
         limit = self._settings.context
         if params.max_tokens is not None:
             limit = min(limit, len(prompt) + params.max_tokens)
@@ -168,6 +181,7 @@ class Engine(Generic[W]):
             history=sampler.history(prompt),
             acceptance=self._drafting.acceptance(),
             timing=Timing(submitted=time.perf_counter()),
+            grammar=grammar,
         )
         self._scheduler.submit(sequence)
         return sequence
@@ -249,13 +263,15 @@ class Engine(Generic[W]):
         ] + list(parts[len(plan.prefill) :])
         sequences = [s for s, _ in plan.prefill] + list(plan.decode)
         needed = most_needed(
-            s.sampler.needs for s, part in zip(sequences, predicting, strict=True) if len(part)
+            s.sampler.reads for s, part in zip(sequences, predicting, strict=True) if len(part)
         )
         rows = iter(predict(self._model, np.concatenate(predicting), needed, self._allowed))
         computed = time.perf_counter()
         guesses = [()] * len(plan.prefill) + list(drafts.tokens)
         verdicts = [
-            judge(sequence, guess, list(itertools.islice(rows, len(part)))) if len(part) else None
+            judge(sequence, guess, list(itertools.islice(rows, len(part))), self._roles.eog)
+            if len(part)
+            else None
             for sequence, part, guess in zip(sequences, predicting, guesses, strict=True)
         ]
         done = time.perf_counter()
@@ -295,6 +311,9 @@ class Engine(Generic[W]):
             fresh.append(token)
             sequence.tokens.append(token)
             if token in self._roles.eog and not sequence.params.ignore_eos:
+                reason = FinishReason.STOP
+                break
+            if sequence.matched:
                 reason = FinishReason.STOP
                 break
             if sequence.room <= 0:

@@ -25,16 +25,31 @@ def predict(
     return [*model.best(hidden, needed, allowed).rows()]
 
 
-def judge(sequence: Sequence, draft: SequenceOf[int], rows: SequenceOf[Logits]) -> Verdict:
+def judge(
+    sequence: Sequence, draft: SequenceOf[int], rows: SequenceOf[Logits], ends: frozenset[int]
+) -> Verdict:
     """Sample row by row; each row sees the tokens that the rows before it settled.
 
+    ``ends``: end-of-generation ids; one of them follows where a grammar lets nothing else through.
     Where a row cannot be sampled the sequence has an error, and those tokens are all it gets.
     """
     settled: list[int] = []
 
     def sample(row: int) -> int:
         position = len(sequence.tokens) + row
-        token = sequence.sampler.sample(rows[row], sequence.history, position)
+        grammar, sampler = sequence.grammar, sequence.sampler
+        if grammar is None:
+            token = sampler.sample(rows[row], sequence.history, position)
+        elif grammar.complete:
+            token = min(ends)
+        else:
+            mask = grammar.mask()
+            token = sampler.sample(rows[row], sequence.history, position, mask=mask)
+            if token not in ends:
+                grammar.append(token)
+        logprob = sampler.logprob(rows[row], token)
+        if logprob is not None:
+            sequence.logprobs.append(logprob)
         sequence.history.append(token)
         settled.append(token)
         return token

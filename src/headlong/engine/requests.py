@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from headlong.engine.engine import Engine
+from headlong.engine.grammar import GrammarCompiler
 from headlong.engine.sequence import FinishReason, Sequence
 from headlong.engine.text import TextStream
 from headlong.errors import HeadlongError
 from headlong.ops.protocol import W
-from headlong.sampling import SamplingParams
+from headlong.sampling import SamplingParams, TokenLogprob
 from headlong.speculation import SpeculationStats
 from headlong.tokenizer import Tokenizer
 
@@ -53,7 +54,8 @@ class Timings:
 class Completion:
     """A finished answer.
 
-    ``tokens`` includes the token that ended it; ``stop`` is the stop string that did, if any;
+    ``tokens`` includes the token that ended it; ``logprobs`` has one entry for each of them where
+    they were asked for, else none.  ``stop`` is the stop string that ended the answer, if any;
     ``seed`` repeats it.  ``stats`` count whole rounds, also where a stop string cut the last one.
     """
 
@@ -65,13 +67,15 @@ class Completion:
     seed: int
     stats: SpeculationStats
     timings: Timings
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer, as one round produced it.
 
-    ``accepted`` of the ``tokens`` came from accepted drafts.  While the prompt is read, chunks
+    ``accepted`` of the ``tokens`` came from accepted drafts; ``logprobs`` has one entry for each
+    token where they were asked for, else none.  While the prompt is read, chunks
     carry no text and ``prompt_done`` grows.  The last chunk has the ``completion``.
     """
 
@@ -80,6 +84,7 @@ class Chunk:
     accepted: int
     prompt_done: int
     completion: Completion | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(slots=True)
@@ -98,9 +103,13 @@ class Request:
 class Requests(Generic[W]):
     """Runs requests to completion.  Not safe to use from several threads."""
 
-    def __init__(self, engine: Engine[W], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, engine: Engine[W], tokenizer: Tokenizer, grammars: GrammarCompiler | None = None
+    ) -> None:
+        """Without ``grammars``, a compiler of its own."""
         self._engine = engine
         self._tokenizer = tokenizer
+        self._grammars = grammars or GrammarCompiler(tokenizer, engine.vocab)
         self._active: dict[int, Request] = {}
         self._pumping = False
         self._leaving: list[Sequence] = []
@@ -108,14 +117,21 @@ class Requests(Generic[W]):
     def submit(
         self, prompt: SequenceOf[int], params: SamplingParams, *, special: bool = False
     ) -> Request:
-        """Queue token ids; ``special`` writes control tokens out in the text."""
+        """Queue token ids; ``special`` writes control tokens out in the text.
+
+        A grammar is compiled here, which can take long, unless it is known (`LLM.check_grammar`).
+        """
         stream = TextStream(self._tokenizer, params.stop, special=special)
-        request = Request(self._engine.submit(prompt, params), stream)
+        grammar = None if params.grammar is None else self._grammars.start(params.grammar)
+        request = Request(self._engine.submit(prompt, params, grammar), stream)
         self._active[request.sequence.id] = request
         return request
 
     def check(self, prompt: SequenceOf[int], params: SamplingParams) -> None:
-        """Raise what `submit` would, without queueing anything; safe from any thread."""
+        """Raise what `submit` would, without queueing anything; safe from any thread.
+
+        All but what is wrong with a grammar: compiling it can take too long for a quick look.
+        """
         self._engine.check(prompt, params)
 
     def chunks(self, request: Request) -> Generator[Chunk, None, None]:
@@ -209,6 +225,7 @@ class Requests(Generic[W]):
         sequence = request.sequence
         piece = request.stream.feed(tokens)
         tokens = tokens[: piece.tokens]
+        logprobs = tuple(sequence.logprobs[request.kept : request.kept + len(tokens)])
         request.kept += len(tokens)
         text = piece.text
         if piece.stopped:
@@ -231,6 +248,7 @@ class Requests(Generic[W]):
                 accepted=min(accepted, len(tokens)),
                 prompt_done=min(sequence.computed, sequence.prompt_length),
                 completion=request.completion,
+                logprobs=logprobs,
             )
         )
 
@@ -254,4 +272,5 @@ class Requests(Generic[W]):
                 predicted_seconds=timing.last_token - timing.first_token,
                 cached=sequence.cached,
             ),
+            logprobs=tuple(sequence.logprobs[: request.kept]),
         )

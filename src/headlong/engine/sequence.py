@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headlong.cache.pages import Lease
+from headlong.engine.grammar import GrammarState
 from headlong.errors import HeadlongError
 from headlong.ops.batch import FloatArray, IntArray
-from headlong.sampling import Sampler, SamplingParams, TokenHistory
+from headlong.sampling import Sampler, SamplingParams, TokenHistory, TokenLogprob
 from headlong.speculation import Acceptance, SpeculationStats
 from headlong.speculation.drafter import DraftTrack
 
@@ -41,7 +42,8 @@ class Sequence:
     recurrent state.  While decoding, ``computed == len(tokens) - 1``.  The first ``cached`` were
     computed for earlier requests.  ``anchor`` ``[hidden]`` is the trunk's row of the last position
     that is in the recurrent state; prompt chunks end at ``marks``.  ``error`` says why a sequence
-    failed, where ``finish`` says that it did.
+    failed, where ``finish`` says that it did.  ``logprobs`` are those of the generated tokens, or
+    of more, where they are asked for.
     """
 
     id: int
@@ -54,6 +56,7 @@ class Sequence:
     history: TokenHistory
     acceptance: Acceptance
     timing: Timing
+    grammar: GrammarState | None = None
     lease: Lease | None = None
     computed: int = 0
     fold: int = 0
@@ -64,6 +67,7 @@ class Sequence:
     error: HeadlongError | None = None
     track: DraftTrack = field(default_factory=DraftTrack)
     stats: SpeculationStats = field(default_factory=SpeculationStats)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
     @property
     def prompt_length(self) -> int:
@@ -90,6 +94,12 @@ class Sequence:
     def generated(self) -> int:
         """Tokens generated so far."""
         return len(self.tokens) - self.prompt_length
+
+    @property
+    def matched(self) -> bool:
+        """Whether the grammar lets nothing follow the tokens so far."""
+        grammar = self.grammar
+        return grammar is not None and grammar.complete and len(grammar) == self.generated
 
     @property
     def room(self) -> int:

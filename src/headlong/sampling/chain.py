@@ -91,9 +91,7 @@ class Sampler:
                 f"the vocabulary has {vocab_size}"
             )
         self.needs = self._needs(len(early - unused), bool(shifts))
-        self._logprobs = (
-            None if params.logprobs is None else TokenLogprobs(params.logprobs, unused)
-        )
+        self._logprobs = None if params.logprobs is None else TokenLogprobs(params.logprobs, unused)
         self._native = _native.Sampler(
             temperature=params.temperature,
             top_k=max(0, min(params.top_k, vocab_size)),
@@ -143,8 +141,8 @@ class Sampler:
 
         logits: float32 [vocab_size], left as they are, where -inf rules a token out; or
         `Candidates` of at least `needs` logits. history: the tokens before the position, prompt
-        and output. subset: for a whole row of a trimmed draft head, the ids of its columns. mask: for a
-        whole row, which tokens a grammar lets through.
+        and output. subset: for a whole row of a trimmed draft head, the ids of its columns. mask:
+        for a whole row, which tokens a grammar lets through.
 
         Raises HeadlongError for logits of another shape or dtype, for NaN or +inf among them,
         when history and position disagree, and when mask and bans leave no token.
@@ -170,7 +168,7 @@ class Sampler:
             if mask is not None:
                 logits, subset = mask.restrict(logits, subset)
             ids = None if subset is None else subset.ids
-            token = _native.NO_TOKEN
+            token = _native.NO_TOKEN  # of an empty row
             if logits.size:
                 token = self._native.row(logits, ids, self._counts(history), position)
         if token < 0:

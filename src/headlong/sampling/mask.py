@@ -21,7 +21,9 @@ _Flags: TypeAlias = npt.NDArray[np.bool_]
 
 # Eight terms for the logits of eight columns, by the byte that holds their bits.
 _TERMS: Final = np.where(
-    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.bool_),
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(
+        np.bool_
+    ),
     np.float32(0),
     np.float32(-np.inf),
 )

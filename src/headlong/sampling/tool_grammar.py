@@ -49,7 +49,7 @@ def tool_call_rules(
         parts = [literal(f"{name}>\n")]
         parameters = functions[name]
         for key, required in _arguments(parameters):
-            value = f'{literal(f"<parameter={key}>" + chr(10))} {_value(key, parameters)}'
+            value = f"{literal(f'<parameter={key}>' + chr(10))} {_value(key, parameters)}"
             parts.append(value if required else f"({value})?")
         rules.append(f"function_{i}: " + " ".join(parts))
     return "\n".join(rules) + _COMMON
