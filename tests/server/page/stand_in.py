@@ -28,10 +28,13 @@ WORDS = ("river", "stone", "winter", "light", "over", "under", "runs", "slowly",
 class Behaviour:
     """What the stand-in does, changed by a test while it runs."""
 
+    model: str = "stand-in-2B-Q4_K_M"
+    has_mtp: bool = True
     progress: float | None = None  # of loading; None: loaded
     key: str | None = None
     refusals: list[tuple[int, dict[str, str], dict[str, str]]] = field(default_factory=list)
     break_after: int | None = None  # events until the connection is dropped
+    broken_by: dict[str, str] | None = None  # or, before that, an event with this error
     lossless: bool = True
     pass_seconds: float = 0.004
     answers: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -91,10 +94,10 @@ class Handler(BaseHTTPRequestHandler):
                 "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
                 "repeat_penalty": 1.0, "max_tokens": -1, "seed": -1,
             }  # fmt: skip
-            settings = {"n_ctx": 8192, "params": params}
-            self.json(200, {"default_generation_settings": settings, "has_mtp": True})
+            self.json(200, {"default_generation_settings": {"n_ctx": 8192, "params": params}})
         elif self.path == "/v1/models":
-            self.json(200, {"object": "list", "data": [{"id": "stand-in-2B-Q4_K_M.gguf"}]})
+            meta = {"n_ctx": 8192, "has_mtp": self.behaviour.has_mtp, "rehearsal": False}
+            self.json(200, {"object": "list", "data": [{"id": self.behaviour.model, "meta": meta}]})
         else:
             self.json(404, {"error": {"message": f"no route {self.path}"}})
 
@@ -111,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for count, event in enumerate(self.events(body)):
                 if count == self.behaviour.break_after:
+                    if self.behaviour.broken_by:
+                        event = json.dumps({"error": self.behaviour.broken_by})
+                        self.wfile.write(f"data: {event}\n\ndata: [DONE]\n\n".encode())
                     return
                 self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
                 self.wfile.flush()
@@ -168,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             tally.tokens = sent
             yield self.chunk(body, delta_of(step), step, accepted, tally)
         yield {
-            "model": "stand-in-2B-Q4_K_M.gguf",
+            "model": self.behaviour.model,
             "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
             "timings": tally.timings(),
         }
@@ -183,10 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         accepted: int,
         tally: Tally,
     ) -> dict[str, Any]:
-        event: dict[str, Any] = {
-            "model": "stand-in-2B-Q4_K_M.gguf",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
-        }
+        event: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
         if body.get("return_drafts"):
             texts = [text for _, text in step]
             event["drafts"] = {"accepted": accepted, "tokens": len(step), "pieces": texts}

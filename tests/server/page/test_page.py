@@ -406,7 +406,7 @@ def test_loading_shows_its_progress(open_page: Open, behaviour: Behaviour) -> No
         (400, {"message": "top_k is -2."}, {}, "refused the request: top_k is -2."),
         (413, {}, {}, "larger than the server accepts"),
         (500, {"message": "internal (id 7)"}, {}, "The server failed: internal (id 7)"),
-        (503, {"message": "shutting down"}, {}, "is loading its model or shutting down"),
+        (503, {"message": "shutting down"}, {}, "The server cannot answer now: shutting down"),
     ],
 )
 def test_refusals_are_sentences_with_a_retry(
@@ -436,6 +436,24 @@ def test_a_lost_connection(page: Page, behaviour: Behaviour) -> None:
     page.click(f"{LAST} .act-retry")
     page.wait_for_selector(f"{LAST} .actions:visible")
     assert not page.is_visible(f"{LAST} .trouble")
+
+
+def test_an_answer_that_the_server_breaks_off(page: Page, behaviour: Behaviour) -> None:
+    behaviour.break_after = 9
+    behaviour.broken_by = {"message": "it is shutting down.", "code": "shutting_down"}
+    send(page, "Break", wait=False)
+    assert visible_trouble(page) == "The server broke off the answer: it is shutting down."
+    assert answer(page), "what came is kept"
+
+
+def test_a_file_without_a_head(open_page: Open, behaviour: Behaviour) -> None:
+    behaviour.has_mtp = False
+    page = open_page()
+    page.wait_for_selector("#model:not(:empty)")
+    assert "no MTP head" in page.inner_text("#welcome-model")
+    assert page.is_visible(".without-drafts")
+    for gone in ("#speculation", "#tint", "#welcome .draft"):
+        assert not page.is_visible(gone), gone
 
 
 # --- safety ----------------------------------------------------------------------------------

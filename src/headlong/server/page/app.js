@@ -319,11 +319,14 @@ class App {
 
   #learn({ props, models }) {
     this.props = props;
-    this.model = models.data?.[0]?.id ?? "";
+    const [model] = models.data ?? [];
+    this.model = model?.id ?? "";
     const name = shortModelName(this.model || props.model_path);
-    byId("model").textContent = name;
-    byId("welcome-model").textContent = describeModel(name, props);
+    const about = { ...props.default_generation_settings, ...props, ...model?.meta };
+    byId("welcome-model").textContent = describeModel(name, about);
+    document.body.classList.toggle("no-drafts", about.has_mtp === false);
     this.#showSettings();
+    byId("model").textContent = name;
   }
 
   // --- controls ------------------------------------------------------------------------------
@@ -391,6 +394,7 @@ class App {
     });
     byId("settings-key").addEventListener("change", (event) => {
       this.server.useKey(event.target.value.trim());
+      this.connection.check();
     });
     byId("theme").addEventListener("change", (event) => {
       settings.theme = event.target.value;
@@ -409,8 +413,8 @@ class App {
       for (const view of this.views.values()) view.showAs(settings.raw);
     });
     for (const dialog of document.querySelectorAll("dialog")) {
-      dialog.addEventListener("click", (event) => {
-        if (event.target === dialog) dialog.close(); // a click beside it
+      dialog.addEventListener("pointerdown", (event) => {
+        if (event.target === dialog) dialog.close(); // beside what is in it
       });
     }
     addEventListener("storage", () => this.sidebar.show(this.conversation));
@@ -457,13 +461,12 @@ function isSend(event) {
 }
 
 /** One line on the model that answers. */
-function describeModel(name, props) {
-  const context = props.default_generation_settings?.n_ctx ?? props.n_ctx;
+function describeModel(name, { n_ctx: context, has_mtp: head, rehearsal }) {
   const parts = [name];
   if (context > 0) parts.push(`${context.toLocaleString("en")} tokens of context`);
-  const { has_mtp: head } = props;
   if (head === true) parts.push("drafts with its MTP head");
-  if (head === false) parts.push("no MTP head, so no drafts");
+  if (head === false) parts.push("no MTP head");
+  if (rehearsal) parts.push("a rehearsal file: its words mean nothing");
   return parts.join(" · ");
 }
 

@@ -34,7 +34,10 @@ class Connection {
   async #learn() {
     try {
       const [props, models] = await Promise.all([
-        this.server.get("props"),
+        this.server.get("props").catch((error) => {
+          if (error.status === 404) return {}; // a server that has no such page
+          throw error;
+        }),
         this.server.get("v1/models"),
       ]);
       this.known = true;
@@ -45,14 +48,15 @@ class Connection {
     }
   }
 
-  #show({ reachable, progress, status }) {
+  #show({ reachable, progress, stage, status }) {
     if (!reachable) {
       const lost = this.known ? "Lost the connection to the server." : "The server does not answer.";
       const words = status ? `The server answers with status ${status}.` : lost;
       this.#say(`${words} Trying again every second.`, null);
     } else if (typeof progress === "number") {
       this.#say(`The server is loading its model: ${Math.round(100 * progress)}%`, progress);
-    } else this.#say("The server is loading its model.", null);
+    } else if (stage && stage !== "loading") this.#say(`The server is ${stage}.`, null);
+    else this.#say("The server is loading its model.", null);
   }
 
   #say(text, progress) {

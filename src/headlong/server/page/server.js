@@ -23,15 +23,16 @@ class Server {
     keep.set("key", key);
   }
 
-  /** {ready, progress, reachable}: whether the model is loaded, or how far it is. */
+  /** {ready, reachable, progress, stage, status}: whether the model is loaded, or how far it is. */
   async health() {
     try {
       const response = await fetch("health", { cache: "no-store" });
       if (response.ok) return { ready: true, reachable: true };
       const body = await response.json().catch(() => ({}));
       const progress = body.progress ?? body.error?.progress ?? null;
-      const loading = response.status === 503;
-      return { ready: false, reachable: loading, progress, status: response.status };
+      const { status } = response;
+      const reachable = status === 503;
+      return { ready: false, reachable, progress, status, stage: body.stage ?? body.status };
     } catch {
       return { ready: false, reachable: false };
     }
@@ -53,7 +54,7 @@ class Server {
     for await (const data of readEvents(response.body)) {
       if (data === "[DONE]") return;
       const event = JSON.parse(data);
-      if (event.error) throw new ServerError(event.error.status ?? 500, event.error);
+      if (event.error) throw new ServerError(200, event.error);
       yield event;
     }
     throw new ConnectionLost();
@@ -108,14 +109,16 @@ function explain(error) {
     const when = wait ? ` It asks to try again in ${wait} ${wait === 1 ? "second" : "seconds"}.` : "";
     return `The server is busy and its queue is full.${when}`;
   }
-  if (error.status === 503) return "The server is not ready: it is loading its model or shutting down.";
-  if (error.status === 413) return "The conversation is larger than the server accepts.";
-  if (error.status === 400 && /context/.test(error.kind)) {
+  if (/context/.test(error.kind) && [200, 400].includes(error.status)) {
     return (
       `The conversation no longer fits into the server's context. ${error.message} ` +
       "Start a new conversation, or shorten a message and send it again."
     );
   }
+  if (error.status === 200) return `The server broke off the answer: ${error.message}`;
+  if (error.status === 503) return `The server cannot answer now: ${error.message}`;
+  if (error.status === 504) return `The server gave up on the answer: ${error.message}`;
+  if (error.status === 413) return "The conversation is larger than the server accepts.";
   if (error.status === 400) return `The server refused the request: ${error.message}`;
   return `The server failed: ${error.message}`;
 }

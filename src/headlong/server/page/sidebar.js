@@ -6,6 +6,7 @@ class Sidebar {
     this.conversations = conversations;
     this.actions = actions;
     this.list = byId("conversations");
+    this.renaming = false;
     byId("new").addEventListener("click", () => actions.create());
     byId("export-all").addEventListener("click", () => this.#exportAll());
     byId("import").addEventListener("click", () => byId("import-file").click());
@@ -33,13 +34,17 @@ class Sidebar {
   }
 
   show(current) {
+    if (this.renaming) return; // shown when that has ended
     const shown = this.conversations.all();
+    const focused = document.activeElement.closest?.("#conversations li")?.dataset.id;
     this.list.replaceChildren(...shown.map((one) => this.#item(one, one.id === current.id)));
+    if (focused) this.list.querySelector(`[data-id="${CSS.escape(focused)}"] .open`)?.focus();
     byId("export-all").disabled = shown.length === 0;
   }
 
   #item(conversation, current) {
     const item = document.createElement("li");
+    item.dataset.id = conversation.id;
     const open = document.createElement("button");
     open.type = "button";
     open.className = "open";
@@ -73,10 +78,10 @@ class Sidebar {
     input.value = titleOf(conversation);
     input.maxLength = 200;
     input.setAttribute("aria-label", "Title of this conversation");
-    let ended = false;
+    this.renaming = true;
     const end = (keepIt) => {
-      if (ended) return;
-      ended = true;
+      if (!this.renaming) return;
+      this.renaming = false;
       const title = input.value.trim();
       if (keepIt && title) this.actions.rename(conversation, title);
       else this.actions.rename(conversation, conversation.title);
