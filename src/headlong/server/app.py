@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from headlong import __version__
 from headlong.errors import HeadlongError
 from headlong.server.api_error import ApiError, error_of, error_response
+from headlong.server.openai.routes import openai_routes
 from headlong.server.request_body import validation_error
 from headlong.server.request_log import RequestLog, record_of
 from headlong.server.routes.completion import completion_routes
@@ -33,7 +34,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(HeadlongError, _library_error)
     app.add_exception_handler(ClientGone, _gone)
-    for routes in (health_routes, completion_routes):
+    for routes in (health_routes, completion_routes, openai_routes):
         app.include_router(routes(service))
     return app
 

@@ -172,6 +172,10 @@ class ChatTemplate:
             now=now,
         )
 
+    def names(self, role: str) -> bool:
+        """Whether the template has the name of a role in it, and so may treat it apart."""
+        return f"'{role}'" in self._source or f'"{role}"' in self._source
+
     def render(
         self,
         messages: Sequence[Mapping[str, object]],
