@@ -124,6 +124,7 @@ def test_every_model_flag_reaches_the_model(
         "context": 100,
         "sequences": 1,
         "threads": 1,
+        "cache_ram": 0,
         "spec_type": "draft-mtp",
         "draft_n_max": "2",
         "kv_type": "q8_0",

@@ -18,7 +18,8 @@ from headlong.errors import ParameterError
 from headlong.ops.state import KV_TYPES
 from headlong.sampling import MAX_DRAFT
 from headlong.server.settings import ServerSettings, declared_settings
-from headlong.server.settings_sources import Effective, read_settings
+from headlong.server.settings_sources import config_file, read_settings
+from headlong.server.settings_text import settings_json, settings_toml
 
 
 def written(folder: Path, text: str) -> Path:
@@ -82,20 +83,21 @@ def test_loopback(host: str, loopback: bool) -> None:
 def test_flags_win_over_variables_over_the_file_over_defaults(tmp_path: Path) -> None:
     config = written(tmp_path, "port = 1\nctx-size = 100\nthreads = 3\n")
     found = read_settings({"port": "3"}, {"HEADLONG_PORT": "2", "HEADLONG_CTX_SIZE": "200"}, config)
-    assert (found.settings.port, found.settings.ctx_size, found.settings.threads) == (3, 200, 3)
+    assert (found.port, found.ctx_size, found.threads) == (3, 200, 3)
     assert found.origin("port") == "flag --port"
     assert found.origin("ctx_size") == "HEADLONG_CTX_SIZE"
     assert found.origin("threads") == f"{config}, line 3"
     assert found.origin("host") == "default"
-    assert found.config == config
+    assert config_file(None, {}) is None
+    assert config_file(config, {"HEADLONG_CONFIG": "x"}) == config
 
 
 def test_a_variable_names_the_file(tmp_path: Path) -> None:
     config = written(tmp_path, "port = 1\n")
-    assert read_settings({}, {"HEADLONG_CONFIG": str(config)}).settings.port == 1
+    assert read_settings({}, {"HEADLONG_CONFIG": str(config)}).port == 1
     other = tmp_path / "other.toml"
     other.write_text("port = 7\n")
-    assert read_settings({}, {"HEADLONG_CONFIG": str(config)}, other).settings.port == 7
+    assert read_settings({}, {"HEADLONG_CONFIG": str(config)}, other).port == 7
 
 
 def test_a_file_in_the_working_folder_is_not_taken(
@@ -103,20 +105,20 @@ def test_a_file_in_the_working_folder_is_not_taken(
 ) -> None:
     (tmp_path / "headlong.toml").write_text("port = 1\n")
     monkeypatch.chdir(tmp_path)
-    assert read_settings({}, {}).settings == ServerSettings()
+    assert read_settings({}, {}) == ServerSettings()
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
-    assert read_settings({}, {"HEADLONG_PORT": ""}).settings.port == 8080
+    assert read_settings({}, {"HEADLONG_PORT": ""}).port == 8080
 
 
 def test_file_names_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     config = written(tmp_path, 'model = "m.gguf"\nchat-template-file = "t.jinja"\n')
-    settings = read_settings({}, {}, config).settings
+    settings = read_settings({}, {}, config)
     assert settings.model == str(tmp_path / "m.gguf")
     assert settings.chat_template_file == tmp_path / "t.jinja"
     config.write_text('model = "hf:some/one"\n')
-    assert read_settings({}, {}, config).settings.model == "hf:some/one"
+    assert read_settings({}, {}, config).model == "hf:some/one"
 
 
 @pytest.mark.parametrize(
@@ -124,24 +126,24 @@ def test_file_names_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     [("on", "true", True), ("TRUE", "true", True), ("1", "true", True), ("no", "false", False)],
 )
 def test_switches(tmp_path: Path, text: str, toml: str, value: bool) -> None:
-    assert read_settings({"log_prompts": text}, {}).settings.log_prompts is value
+    assert read_settings({"log_prompts": text}, {}).log_prompts is value
     config = written(tmp_path, f"log-prompts = {toml}")
-    assert read_settings({}, {}, config).settings.log_prompts is value
+    assert read_settings({}, {}, config).log_prompts is value
 
 
 def test_lists(tmp_path: Path) -> None:
     both = ("https://a.example", "http://b.example:8080")
     text = ", ".join(both)
-    assert read_settings({}, {"HEADLONG_CORS_ORIGINS": text}).settings.cors_origins == both
+    assert read_settings({}, {"HEADLONG_CORS_ORIGINS": text}).cors_origins == both
     config = written(tmp_path, f"cors-origins = {json.dumps(both)}")
-    assert read_settings({}, {}, config).settings.cors_origins == both
+    assert read_settings({}, {}, config).cors_origins == both
     config = written(tmp_path, 'cors-origins = "*"')
-    assert read_settings({}, {}, config).settings.cors_origins == ("*",)
+    assert read_settings({}, {}, config).cors_origins == ("*",)
 
 
 def test_auto_is_a_word_everywhere(tmp_path: Path) -> None:
     config = written(tmp_path, 'parallel = "auto"\nspec-draft-n-max = 3')
-    settings = read_settings({"spec_draft_n_max": "auto"}, {}, config).settings
+    settings = read_settings({"spec_draft_n_max": "auto"}, {}, config)
     assert settings.parallel is None
     assert settings.draft_n_max == "auto"
     assert replace(settings, spec_draft_n_max=2).draft_n_max == 2
@@ -157,7 +159,7 @@ def test_unknown_variables_name_the_nearest() -> None:
 
 
 def test_variables_of_the_rest_of_the_program_are_known() -> None:
-    assert read_settings({}, {VARIABLE: "off", "OTHER_PORT": "x"}).settings == ServerSettings()
+    assert read_settings({}, {VARIABLE: "off", "OTHER_PORT": "x"}) == ServerSettings()
 
 
 def test_every_variable_that_the_sources_read_is_known() -> None:
@@ -251,7 +253,7 @@ def test_settings_that_contradict_each_other() -> None:
 def test_keys_come_from_flags_and_a_file(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("# two\n\nfirst\n second \r\n")
-    settings = read_settings({"api_key": "a,b", "api_key_file": str(keys)}, {}).settings
+    settings = read_settings({"api_key": "a,b", "api_key_file": str(keys)}, {})
     assert settings.api_keys == ("a", "b", "first", "second")
     keys.write_text("# none\n")
     with pytest.raises(ParameterError, match="holds no key"):
@@ -267,9 +269,9 @@ def test_keys_come_from_flags_and_a_file(tmp_path: Path) -> None:
 
 def test_keys_are_never_shown() -> None:
     found = read_settings({"api_key": "secret1,secret2"}, {})
-    shown = json.dumps(found.shown()) + found.toml()
+    shown = json.dumps(settings_json(found)) + settings_toml(found)
     assert "secret" not in shown
-    assert found.shown()["api-key"] == {"value": ["********"] * 2, "from": "flag --api-key"}
+    assert settings_json(found)["api-key"] == {"value": ["********"] * 2, "from": "flag --api-key"}
 
 
 # --- Printing
@@ -287,12 +289,12 @@ def test_what_is_printed_is_a_file_of_the_same_effect(tmp_path: Path) -> None:
         "isa": "avx2",
     }
     found = read_settings(flags, {"HEADLONG_THREADS": "2"})
-    config = written(tmp_path, found.toml())
+    config = written(tmp_path, settings_toml(found))
     again = read_settings({}, {}, config)
-    assert again.settings == found.settings
-    assert "ctx-size = 77  # flag --ctx-size" in found.toml()
-    assert "threads = 2  # HEADLONG_THREADS" in found.toml()
-    assert "port = 8080  # default" in found.toml()
+    assert again == found
+    assert "ctx-size = 77  # flag --ctx-size" in settings_toml(found)
+    assert "threads = 2  # HEADLONG_THREADS" in settings_toml(found)
+    assert "port = 8080  # default" in settings_toml(found)
 
 
 @given(
@@ -307,20 +309,20 @@ def test_printing_and_reading_again(
 ) -> None:  # fmt: skip
     settings = ServerSettings(port=port, parallel=parallel, timeout=timeout, alias=tuple(alias))
     config = tmp_path_factory.getbasetemp() / "printed.toml"
-    config.write_bytes(Effective(settings, {}).toml().encode())
-    assert read_settings({}, {}, config).settings == settings
+    config.write_bytes(settings_toml(settings).encode())
+    assert read_settings({}, {}, config) == settings
 
 
 def test_every_setting_is_shown_as_json() -> None:
-    shown = Effective(ServerSettings(chat_template_file=Path("t")), {}).shown()
+    shown = settings_json(ServerSettings(chat_template_file=Path("t")))
     assert set(shown) == {one.key for one in declared_settings()}
     assert json.loads(json.dumps(shown))["chat-template-file"]["value"] == "t"
 
 
 def test_changes_by_the_program_say_why() -> None:
-    found = Effective(ServerSettings(), {}).changed("memory", ctx_size=512)
-    assert found.settings.ctx_size == 512
-    assert "ctx-size = 512  # memory" in found.toml()
+    found = ServerSettings().changed("memory", ctx_size=512)
+    assert found.ctx_size == 512
+    assert "ctx-size = 512  # memory" in settings_toml(found)
 
 
 def test_settings_load_no_engine_and_no_web_framework() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from headlong.cli import chat, demo, inspect, run, synth, tune, verify
+from headlong.cli import chat, demo, inspect, run, serve, synth, tune, verify
 from headlong.cli.failures import reason_of
 from headlong.errors import HeadlongError
 
@@ -45,6 +45,7 @@ def headlong(
 
 app.command("run")(run.command)
 app.command("chat")(chat.command)
+app.command("serve")(serve.command)
 app.command("demo")(demo.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)

@@ -22,7 +22,7 @@ from headlong.progress import Progress
 if TYPE_CHECKING:
     from headlong.llm import LLM
 
-__all__ = ["ModelFlags", "SpeculationFlags", "flag_named", "load"]
+__all__ = ["ModelFlags", "SpeculationFlags", "flag_named", "llm_flag_named", "load"]
 
 PREFILL_ROWS: Final = 256
 """Prompt rows per pass when not given; the default of `LLM`."""
@@ -226,7 +226,7 @@ def load(
     path, kv_type = model.path, model.kv_type
     speculation.check()
     path = local_file(path, progress)
-    with _llm_flag_named():
+    with llm_flag_named():
         llm = LLM(
             path,
             context=model.ctx_size,
@@ -263,7 +263,7 @@ def flag_named(flag: str) -> Iterator[None]:
 
 
 @contextmanager
-def _llm_flag_named() -> Iterator[None]:
+def llm_flag_named() -> Iterator[None]:
     """The same for `LLM`, whose errors begin with the parameter."""
     try:
         yield

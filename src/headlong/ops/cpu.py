@@ -11,6 +11,7 @@ import numpy as np
 
 from headlong import _native
 from headlong.errors import ParameterError, UnsupportedError
+from headlong.gguf.types import GGMLType
 from headlong.ops.batch import Batch, Float64Array, FloatArray, IntArray, Rope
 from headlong.ops.best import Best, Bits
 from headlong.ops.program import Recorder, Replay
@@ -48,6 +49,13 @@ class CpuWeight:
     def nbytes(self) -> int:
         """Bytes that a pass reads of it."""
         return self.packed.nbytes
+
+
+def packed_bytes(kind: GGMLType, rows: int, cols: int) -> int:
+    """Bytes that a matrix of a file takes once packed; as stored for a type that cannot be."""
+    if not _native.packable(int(kind)):
+        return rows * kind.row_bytes(cols)
+    return _native.Packed(int(kind), ROW_GROUP, cols).nbytes * -(-rows // ROW_GROUP)
 
 
 class CpuOps:

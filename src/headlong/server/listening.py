@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from headlong.errors import ParameterError
 
 __all__ = ["address_of", "listen"]
 
 _BACKLOG: Final = 1024
+_NEXT_PORTS: Final = 100
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -37,7 +39,9 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         match error.errno:
             case errno.EADDRINUSE:
-                why = f"{where} is in use; stop what listens there, or choose another --port."
+                free = _free_port(family, address)
+                other = f"take --port {free}" if free else "choose another --port"
+                why = f"{where} is in use; stop what listens there, or {other}."
             case errno.EACCES | errno.EPERM:
                 why = f"{where} may not be used without privileges; choose a --port above 1023."
             case errno.EADDRNOTAVAIL:
@@ -47,6 +51,17 @@ def listen(host: str, port: int) -> socket.socket:
         raise ParameterError(why) from None
     listening.setblocking(False)
     return listening
+
+
+def _free_port(family: int, address: tuple[Any, ...]) -> int | None:
+    """The next port that could be listened on now."""
+    for port in range(address[1] + 1, min(65536, address[1] + 1 + _NEXT_PORTS)):
+        with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind((address[0], port, *address[2:]))
+            attempt.listen(1)
+            return port
+    return None
 
 
 def address_of(listening: socket.socket, host: str) -> str:

@@ -112,8 +112,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """On or off."""
+    """On or off; ``valued``: the flag takes the word, instead of having an opposite."""
 
+    valued: bool = False
     metavar: str = "on|off"
 
     def parse(self, text: str) -> bool:

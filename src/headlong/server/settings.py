@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -43,7 +43,7 @@ class Declared:
     name: str  # of the field; with dashes: of the flag and of the TOML key
     default: object
     kind: Kind[object]
-    flags: tuple[str, ...]  # the first is the one that errors and texts use
+    flags: tuple[str, ...]  # all names
     group: str
     help: str
     shown_default: str | None  # in words, where the value does not say it
@@ -187,7 +187,7 @@ class ServerSettings:
         shown_default="as many as memory has room for, up to 8",
     )  # fmt: skip
     fit: bool = _setting(
-        True, Switch(), "-fit", group=MEMORY,
+        True, Switch(valued=True), "-fit", group=MEMORY,
         help="Shrink context and slots to the memory there is; off: refuse to start instead.",
     )  # fmt: skip
     cache_prompt: bool = _setting(
@@ -274,6 +274,20 @@ class ServerSettings:
         False, Switch(), group=LOGS, help="Write prompts and answers into the log."
     )
 
+    # --- Where they came from
+
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """For fields that were set, where, in words."""
+
+    def changed(self, origin: str, **values: object) -> ServerSettings:
+        """With some values set by the program, e.g. because of what memory there is."""
+        origins = {**self.origins, **dict.fromkeys(values, origin)}
+        return replace(self, **values, origins=origins)  # type: ignore[arg-type]
+
+    def origin(self, name: str) -> str:
+        """Where the value of a field came from."""
+        return self.origins.get(name, "default")
+
     @property
     def api_keys(self) -> tuple[str, ...]:
         """Keys that are accepted; none are needed where it is empty.
@@ -299,6 +313,15 @@ class ServerSettings:
         """The draft length as `LLM` takes it."""
         return "auto" if self.spec_draft_n_max is None else self.spec_draft_n_max
 
+    @property
+    def drafting_flag(self) -> str | None:
+        """The setting by which drafts were asked for, if one was."""
+        if self.spec_draft_n_max:
+            return f"--spec-draft-n-max {self.spec_draft_n_max}"
+        if "spec_type" in self.origins and self.spec_type != "none":
+            return f"--spec-type {self.spec_type}"
+        return None
+
     def check(self) -> None:
         """Raises `ParameterError` for settings that contradict each other."""
         if self.spec_type == "none" and self.spec_draft_n_max:
@@ -320,6 +343,8 @@ def declared_settings() -> tuple[Declared, ...]:
 
 def _declared() -> Iterator[Declared]:
     for one in fields(ServerSettings):
+        if not one.metadata:
+            continue
         about: dict[str, Any] = dict(one.metadata)
         long = "--" + one.name.replace("_", "-")
         flags = about.pop("flags")
@@ -327,9 +352,9 @@ def _declared() -> Iterator[Declared]:
 
 
 def _ordered(long: str, others: Iterable[str]) -> tuple[str, ...]:
-    """Short names first, as a list of flags shows them."""
-    names = (*others, long)
-    return tuple(sorted(dict.fromkeys(names), key=lambda flag: flag.startswith("--")))
+    """Short names first, as a list of flags shows them; then the one that errors use."""
+    names = (long, *others)
+    return tuple(sorted(names, key=lambda flag: flag.startswith("--")))
 
 
 _MOST_KEY_BYTES: Final = 1 << 20

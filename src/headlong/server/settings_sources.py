@@ -6,19 +6,17 @@ A name that nobody knows is an error wherever it stands, with the nearest one th
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from headlong.errors import ParameterError
 from headlong.server.settings import PREFIX, Declared, ServerSettings, declared_settings
 
-__all__ = ["CONFIG_VARIABLE", "Effective", "read_settings"]
+__all__ = ["CONFIG_VARIABLE", "config_file", "read_settings"]
 
 CONFIG_VARIABLE: Final = "HEADLONG_CONFIG"
 """Names the file where `--config` is not given."""
@@ -27,73 +25,18 @@ _OTHERS: Final = ("HEADLONG_CACHE",)
 """Variables of the rest of the program, which are no settings of the server."""
 
 _MOST_BYTES: Final = 1 << 20
-_MASK: Final = "********"
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
-    """The settings, and for each where it came from, in words."""
-
-    settings: ServerSettings
-    origins: Mapping[str, str]  # by field; a field that is missing has its default
-    config: Path | None = None  # the file that was read
-
-    def changed(self, origin: str, **values: object) -> Effective:
-        """With some values set by the program, e.g. because of what memory there is."""
-        settings = replace(self.settings, **values)  # type: ignore[arg-type]
-        return replace(
-            self, settings=settings, origins={**self.origins, **dict.fromkeys(values, origin)}
-        )
-
-    def origin(self, name: str) -> str:
-        """Where the value of a field came from."""
-        return self.origins.get(name, "default")
-
-    def shown(self) -> dict[str, dict[str, object]]:
-        """Every setting by its key, as JSON: ``value``, and ``from``; keys masked."""
-        shown = {}
-        for one in declared_settings():
-            value = getattr(self.settings, one.name)
-            if one.secret:
-                value = [_MASK for _ in value]
-            elif isinstance(value, tuple):
-                value = list(value)
-            elif isinstance(value, Path):
-                value = str(value)
-            shown[one.key] = {"value": value, "from": self.origin(one.name)}
-        return shown
-
-    def toml(self) -> str:
-        """A configuration file of the same effect, with where each value came from.
-
-        Keys are masked: their line is a comment, so that the file holds no wrong ones.
-        """
-        lines = ["# Settings of `headlong serve`, for its --config."]
-        group = ""
-        for one in declared_settings():
-            if one.group != group:
-                group = one.group
-                lines += ["", f"# {group}"]
-            lines.append(self._line(one))
-        return "\n".join(lines) + "\n"
-
-    def _line(self, one: Declared) -> str:
-        value = getattr(self.settings, one.name)
-        origin = " ".join(self.origin(one.name).split())  # a file's name may break lines
-        if one.secret and value:
-            masked = ", ".join(f'"{_MASK}"' for _ in value)
-            return f"# {one.key} = [{masked}]  # {origin}; masked"
-        if value is None:
-            word = getattr(one.kind, "word", None)
-            if word is None:
-                return f"# {one.key} is not set  # {origin}"
-            value = word
-        return f"{one.key} = {_toml(value)}  # {origin}"
+def config_file(config: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The file that is read, if any: by flag, or by variable."""
+    if config is None and environment.get(CONFIG_VARIABLE, "").strip():
+        return Path(environment[CONFIG_VARIABLE])
+    return config
 
 
 def read_settings(
     flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None
-) -> Effective:
+) -> ServerSettings:
     """Settings from flags (by field, as text), variables and a file, in this order.
 
     ``config`` is the file that was asked for by flag; else `CONFIG_VARIABLE` may name one.
@@ -106,10 +49,9 @@ def read_settings(
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
     variables = dict(_variables(environment, settings.values()))
-    if config is None and environment.get(CONFIG_VARIABLE, "").strip():
-        config = Path(environment[CONFIG_VARIABLE])
-    if config is not None:
-        for name, value, place in _file(config, settings.values()):
+    file = config_file(config, environment)
+    if file is not None:
+        for name, value, place in _file(file, settings.values()):
             values[name], origins[name] = value, place
     for name, text in variables.items():
         one = settings[name]
@@ -119,9 +61,9 @@ def read_settings(
         one = settings[name]
         with _place(one.flag):
             values[name], origins[name] = one.kind.parse(text), f"flag {one.flag}"
-    made = replace(ServerSettings(), **values)  # type: ignore[arg-type]
+    made = ServerSettings(**values, origins=origins)  # type: ignore[arg-type]
     made.check()
-    return Effective(made, origins, config)
+    return made
 
 
 def _variables(
@@ -186,13 +128,3 @@ def _place(name: str) -> Iterator[None]:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f"the nearest is {near[0]}. 'headlong serve --print-config' lists all."
-
-
-def _toml(value: object) -> str:
-    """A value as TOML writes it: of our kinds, JSON's spelling, where paths are texts."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(part) for part in value)}]"
-    if isinstance(value, Path):
-        value = str(value.absolute())
-    # JSON leaves DEL as it is, which TOML does not take.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
