@@ -187,7 +187,7 @@ class CommonRequest(RequestPart, SamplingFields):
         f"Choices per prompt; up to {MOST_ANSWERS} in a request.", ge=1, le=MOST_ANSWERS
     )
     max_tokens: int | None = honoured("Default: until the context is full.", ge=1, le=MOST_TOKENS)
-    repetition_penalty: float | None = honoured("vLLM's name of `repeat_penalty`.")
+    repetition_penalty: float | None = honoured("vLLM's name of `repeat_penalty`.", gt=0, le=100)
 
     # --- The answer's shape
 
