@@ -31,6 +31,7 @@ from benchmarks.served import Server, serve
 
 SCHEMA = 1
 OUT = Path(__file__).with_name("results") / "soak.json"
+FLAGS = ("-c", "2048", "-np", "8", "--cache-ram", "256", "--max-request-size", "1")
 WORDS = (
     "import json path list value return class def self error file open read write for while with "
     "test module name key data line text parse result number string type function thread queue"
@@ -333,7 +334,7 @@ class Clients:
         try:
             reply = await client.post(
                 "/completion",
-                content=b" " * (64 << 20),
+                content=b" " * (2 << 20),
                 headers={"Content-Type": "application/json"},
             )
         except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
@@ -421,7 +422,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("flags", nargs="*", help="for `headlong serve`, after --")
     args = parser.parse_args(argv)
-    flags = ["-c", "2048", "-np", "8", *args.flags]
+    flags = [*FLAGS, *args.flags]
     with serve(args.model, flags) as server:
         asked = questions(args.questions, random.Random(0))
         tally, sizes, (slots, idle) = asyncio.run(
