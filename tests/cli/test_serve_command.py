@@ -20,6 +20,7 @@ import pytest
 from cli_runs import Run
 
 from headlong.server.settings import declared_settings
+from hub_stand_in import stand_in
 
 COMMAND = (sys.executable, "-m", "headlong.cli", "serve")
 # Starting takes a second; a busy machine may take many times that.
@@ -161,6 +162,23 @@ def test_a_wide_address_without_a_key_is_warned_about(model: Path, tmp_path: Pat
         assert "warning" not in server.err
         assert "Authorization: Bearer" in server.out
         assert "secret-key" not in server.out + server.err
+
+
+def test_a_model_of_the_hub_is_downloaded_and_served(model: Path, tmp_path: Path) -> None:
+    with stand_in() as hub:
+        hub.files["some/one/m-Q4_K_M.gguf"] = model.read_bytes()
+        environment = {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "*",
+        }
+        with serving("hf:some/one:Q4_K_M", "--port", 0, environment=environment) as server:
+            url = server.url()
+            assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "some/one:Q4_K_M"
+            server.signal(signal.SIGTERM)
+            assert server.end() == 0
+    assert list(tmp_path.rglob("m-Q4_K_M.gguf"))
 
 
 # --- Ending

@@ -1,9 +1,9 @@
 """How many prompt rows a step may take: as many as keep it short for everybody else.
 
 A pass takes as long for each prompt row once there are sixteen of them (2B Q4_K_M: 512 tokens at
-the same speed in chunks of 16 and of 256), so small chunks cost little; and while a prompt is read in
-chunks of a tenth of a second, running answers go on at ten steps a second, and a request that has
-just come waits no longer for its turn.
+the same speed in chunks of 16 and of 256), so small chunks cost little; and while a prompt is read
+in chunks of a tenth of a second, running answers go on at ten steps a second, and a request that
+has just come waits no longer for its turn.
 """
 
 from __future__ import annotations
