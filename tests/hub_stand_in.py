@@ -23,6 +23,8 @@ class StandIn:
     status: int = 0  # answer everything with this
     ranges: bool = True  # whether a Range is honoured
     cut_after: int | None = None  # bytes after which the next bodies break off
+    garbage: bytes | None = None  # answer everything with this
+    short: bool = False  # content lacks its end
     dead_after: int | None = None  # bytes of content after which nothing more comes
     damage: bool = False
     endpoint: str = ""
@@ -48,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         hub.asked.append(f"{self.command} {path}")
         if hub.status:
             return self._answer(hub.status, {}, b"{}")
+        if hub.garbage is not None:
+            return self._answer(200, {"Content-Type": "text/html"}, hub.garbage)
         if path.startswith("/storage/"):
             return self._storage(path.removeprefix("/storage/"))
         if hub.gated:
@@ -87,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         if hub.damage:
             content = content[:-1] + b"?"
         status, headers = 200, {"Accept-Ranges": "bytes"}
+        if hub.short:
+            content = content[:-1]
         wanted = self.headers.get("Range")
         if wanted:
             hub.ranges_asked.append(wanted)

@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_stand_in import COMMIT, StandIn, stand_in
 from huggingface_hub import constants
 
 from headlong.errors import DownloadError
 from headlong.progress import Silent, Stage
 from headlong.tools.hub import Hub, Reference, fetch
+from hub_stand_in import COMMIT, StandIn, stand_in
 from tiny import TinySpec, write_tiny
 
 SIZE = 300_000
@@ -163,6 +163,30 @@ def test_damage_is_found(hub: Hub, remote: StandIn) -> None:
     assert not list(hub.cache.rglob("*.gguf"))
     remote.damage = False
     assert get(hub).read_bytes() == remote.files["some/one/m-Q4_K_M.gguf"]
+
+
+def test_a_file_that_is_too_short_is_damaged(hub: Hub, remote: StandIn) -> None:
+    remote.short = True
+    message = refusal(hub)
+    assert "arrived damaged" in message and "force_download" not in message
+
+
+@pytest.mark.parametrize(
+    "page",
+    [b"<html>Log in</html>", b"[]", b"{}", b'{"id": "a/b", "sha": "../x", "siblings": []}'],
+)
+def test_answers_of_something_else(hub: Hub, remote: StandIn, page: bytes) -> None:
+    remote.garbage = page
+    assert remote.endpoint in refusal(hub)
+
+
+def test_names_that_leave_the_folder_or_command_a_terminal_are_no_files(
+    hub: Hub, remote: StandIn
+) -> None:
+    for name in ("../../m-Q8_0.gguf", "\x1b[2Jm-Q8_0.gguf", "a\\b-Q8_0.gguf", "/x-Q8_0.gguf"):
+        remote.files[f"some/one/{name}"] = b"x"
+    message = refusal(hub, "hf:some/one:Q8_0")
+    assert "no file is of quantisation" in message and message.isprintable()
 
 
 def test_a_full_disk_is_told_before(

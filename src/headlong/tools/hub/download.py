@@ -156,15 +156,20 @@ def _download_one(wanted: Reference, hub: Hub, file: _Missing, stage: Stage) -> 
         stage.advance(have)
         headers = build_hf_headers(token=hub.token or False)
         sink = _Sink(partial, digest, stage, have)
-        with hub_errors(wanted, hub):
-            http_get(
-                file.url,
-                sink,  # type: ignore[arg-type]
-                resume_size=have,
-                headers=headers,
-                expected_size=file.size,
-                displayed_filename=file.name,
-            )
+        try:
+            with hub_errors(wanted, hub):
+                http_get(
+                    file.url,
+                    sink,  # type: ignore[arg-type]
+                    resume_size=have,
+                    headers=headers,
+                    expected_size=file.size,
+                    displayed_filename=file.name,
+                )
+        except OSError as error:
+            if error.errno is not None:  # of this machine's, such as a full disk
+                raise
+            # The library's, for a wrong number of bytes: told below.
         partial.flush()
         size = partial.seek(0, 2)
         if size != file.size or (

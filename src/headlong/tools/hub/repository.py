@@ -6,6 +6,7 @@ Endpoint, token, cache folder and offline mode are those of huggingface_hub: ``H
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import Final
 
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
+    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
@@ -28,6 +31,9 @@ __all__ = ["Hub", "Listing", "UnreachableError", "hub_errors"]
 # What the library's HTTP client raises for connections and timeouts; which client that is
 # depends on the library's version, so the class is taken from where its own errors derive.
 _TRANSPORT_ERROR: Final[tuple[type[BaseException], ...]] = HfHubHTTPError.__bases__[:1]
+
+
+_COMMIT: Final = re.compile(r"[0-9a-zA-Z]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,19 @@ class Hub:
         """
         if self.offline:
             raise UnreachableError(f"{wanted}: HF_HUB_OFFLINE is set.")
-        with hub_errors(wanted, self):
-            info = HfApi(endpoint=self.endpoint, token=self.token or False).model_info(
-                wanted.repository, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
-            )
-        files = tuple(file.rfilename for file in info.siblings or ())
-        if info.sha is None:
+        api = HfApi(endpoint=self.endpoint, token=self.token or False)
+        try:
+            with hub_errors(wanted, self):
+                info = api.model_info(wanted.repository, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        except (AttributeError, KeyError, TypeError, ValueError):  # of an answer in another form
+            raise DownloadError(
+                f"{wanted}: {self.endpoint} does not answer as a hub does; check HF_ENDPOINT, and "
+                "whether a proxy asks for a login."
+            ) from None
+        if info.sha is None or not _COMMIT.fullmatch(info.sha):
             raise DownloadError(f"{wanted}: {self.endpoint} does not tell the newest commit.")
-        return Listing(info.sha, files)
+        names = (file.rfilename for file in info.siblings or ())
+        return Listing(info.sha, tuple(name for name in names if _is_plain(name)))
 
     def list_cached(self, wanted: Reference) -> Iterator[Listing]:
         """Commits of which files are in the cache, the newest first."""
@@ -131,11 +142,21 @@ def hub_errors(wanted: Reference, hub: Hub) -> Iterator[None]:
                 f"{wanted}: {hub.endpoint} answers {status}; try again later."
             ) from None
         raise DownloadError(f"{wanted}: {hub.endpoint} answers {status}.") from None
+    except (LocalEntryNotFoundError, FileMetadataError):
+        raise UnreachableError(
+            f"{wanted}: {hub.endpoint} does not tell what a download needs; try again later."
+        ) from None
     except _TRANSPORT_ERROR as error:
         raise UnreachableError(
             f"{wanted}: {hub.endpoint} cannot be reached ({_reason(error)}); check the connection "
             "and HF_ENDPOINT. What is downloaded stays, and the same command goes on from there."
         ) from None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name of a file can be shown and stays inside its folder."""
+    parts = name.split("/")
+    return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(parts)
 
 
 def _reason(error: BaseException) -> str:
