@@ -7,6 +7,7 @@ However slowly an answer is read, what waits to be read is bounded by the contex
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -38,6 +39,7 @@ class Answer:
         self.tokens = tokens
         self.params = params
         self.special = special
+        self.submitted = time.perf_counter()
         self.request: Request | None = None
         """The engine's side of it, once the engine has it; to be read only."""
         self.slot = -1

@@ -6,6 +6,7 @@ here holds a path, a traceback or text of somebody's prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Final
@@ -45,7 +46,10 @@ _THE_REQUEST: Final = (
     TokenizerError,
     UnsupportedError,
 )
-_SETTINGS: Final = frozenset(field.name for field in fields(SamplingParams))
+_FIELDS: Final = frozenset(
+    ("messages", "tools", "chat_template_kwargs", *(f.name for f in fields(SamplingParams)))
+)
+_NAME: Final = re.compile("[a-z_]+")
 
 
 class ApiError(HTTPException):
@@ -105,9 +109,9 @@ def error_of(error: HeadlongError, param: str | None = None) -> ApiError:
         case ContextError():
             return invalid(param, text, "context_length_exceeded")
         case _ if isinstance(error, _THE_REQUEST):
-            # Errors about a setting of sampling begin with its name.
-            first = text.split(" ", 1)[0]
-            return invalid(first if first in _SETTINGS else param, text)
+            # Errors about a field that the library knows too begin with its name.
+            first = _NAME.match(text)
+            return invalid(first[0] if first and first[0] in _FIELDS else param, text)
         case _:
             return ApiError(500, text)
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headlong.engine.requests import Completion
 from headlong.server.api_error import ApiError, error_response
+from headlong.server.metrics import Metrics
 
 __all__ = ["RequestLog", "RequestRecord", "record_of"]
 
@@ -65,8 +66,9 @@ def record_of(request: Request) -> RequestRecord:
 class RequestLog:
     """The outermost layer of the app."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and log it when it is done."""
@@ -96,6 +98,7 @@ class RequestLog:
             if record.gone or not status:
                 status = _CLIENT_GONE
             milliseconds = 1000 * (time.perf_counter() - record.began)
+            self._metrics.http(_route(scope), status)
             level = logging.DEBUG if _quiet(scope, status) else logging.INFO
             _log.log(
                 level, "%s %s %d %.0f ms%s",
@@ -106,6 +109,12 @@ class RequestLog:
 def _path(scope: Scope) -> str:
     """The path as one word: a client must not write lines of its own into the log."""
     return str(scope["path"][:200]).encode("unicode_escape").decode("ascii").replace(" ", "%20")
+
+
+def _route(scope: Scope) -> str:
+    """The route's own path, of which there are few; clients can ask for anything."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "other"
 
 
 def _quiet(scope: Scope, status: int) -> bool:

@@ -12,7 +12,9 @@ from typing import Final, ParamSpec, TypeVar
 from headlong.errors import HeadlongError
 from headlong.llm import LLM
 from headlong.server.api_error import ApiError, error_of
+from headlong.server.metrics import Metrics
 from headlong.server.settings import ServerSettings
+from headlong.server.settings_sources import Effective
 from headlong.server.worker import Worker
 from headlong.tokenizer import ChatTemplate
 
@@ -30,9 +32,23 @@ class Service:
     """The server's parts.  Made once; routes are closures over it."""
 
     worker: Worker
-    settings: ServerSettings
+    effective: Effective
     started: int = field(default_factory=lambda: int(time.time()))
     _template: ChatTemplate | None = None
+    _metrics: Metrics | None = None
+
+    @property
+    def settings(self) -> ServerSettings:
+        """All settings."""
+        return self.effective.settings
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counts what happens; fed by the worker from the first look at it on."""
+        if self._metrics is None:
+            self._metrics = Metrics(self.names[0])
+            self.worker.observers.append(self._metrics.observe)
+        return self._metrics
 
     @property
     def llm(self) -> LLM:

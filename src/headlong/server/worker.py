@@ -91,8 +91,9 @@ class Worker:
         self._open: dict[Answer, list[asyncio.TimerHandle]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        # Messages to the thread: an answer to begin or, if it was left, to end; None: end.
-        self._mail: SimpleQueue[Answer | None] = SimpleQueue()
+        # Messages to the thread: an answer to begin or, if it was left, to end; a question about
+        # the engine; None: end.
+        self._mail: SimpleQueue[Answer | Callable[[LLM], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # --- Life
@@ -153,6 +154,25 @@ class Worker:
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    async def ask(self, question: Callable[[LLM], T]) -> T:
+        """What ``question`` finds out about the model between two steps, in the engine's thread.
+
+        Raises `NotReady` where there is no model.
+        """
+        llm = self.llm
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def told(found: T) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        self._mail.put(lambda llm: self._on_loop(told, question(llm)))
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=1.0)
+            if not self._thread.is_alive() and not answer.done():
+                return question(llm)  # nobody else uses it any more
+        return answer.result()
 
     # --- Answers
 
@@ -236,8 +256,7 @@ class Worker:
     def _leave(self, answer: Answer) -> None:
         """Nobody reads the answer any more."""
         if answer in self._open:
-            self._close(answer)
-            answer.ended = True
+            self._deliver([Delivery(answer, (), None, last=True)])
         self._mail.put(answer)
 
     def _close(self, answer: Answer) -> None:
@@ -315,6 +334,9 @@ class Worker:
                 for request in held.values():
                     llm.requests.cancel(request)
                 return False
+            if not isinstance(answer, Answer):
+                answer(llm)
+                continue
             if answer.left:
                 if answer in held:
                     llm.requests.cancel(held.pop(answer))

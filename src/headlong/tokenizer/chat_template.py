@@ -93,7 +93,8 @@ class ChatTemplate:
             raise TemplateError(
                 f"the chat template has {len(source)} characters; at most {_MAX_SOURCE}"
             )
-        self._source = source
+        self.source: Final = source
+        """The template's text."""
         self._sandbox = TemplateSandbox(now)
         self._lock = threading.Lock()
         try:
@@ -218,7 +219,7 @@ class ChatTemplate:
             "tools": [*copied_tools(tools)] if tools else None,
             "variables": copied_json(given, "chat_template_kwargs"),
         }
-        mark = choose_mark(data, self._controls, self._source) if self._controls else None
+        mark = choose_mark(data, self._controls, self.source) if self._controls else None
         if mark is None or self._controls is None:
             return RenderedPrompt(self._run(data, add_generation_prompt))
         data = {key: marked(item, self._controls, mark) for key, item in data.items()}
