@@ -158,3 +158,16 @@ def test_the_log_has_figures_and_no_text(model: Path, caplog: pytest.LogCaptureF
     assert "secret" not in caplog.text
     assert not any("/health" in line for line in lines)
     assert all("\n" not in line for line in lines)
+
+
+def test_the_page_needs_no_key_and_runs_nothing_foreign(guarded: Served) -> None:
+    page = guarded.client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>Headlong</title>" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    again = guarded.client.get("/", headers={"If-None-Match": page.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert guarded.client.head("/").status_code == 200
+    assert guarded.client.post("/", content=b"").status_code == 401

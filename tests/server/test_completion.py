@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,7 +155,6 @@ def test_speculation_can_be_switched_off(served: Served) -> None:
 def test_bad_requests_name_the_field(
     served: Served, change: dict[str, object], param: str, words: str
 ) -> None:
-    import json
 
     body = json.dumps({"prompt": PROMPT, **GREEDY, **change})
     response = served.client.post(
@@ -265,3 +265,68 @@ def test_a_client_that_leaves_frees_its_slot(served: Served) -> None:
         served.client.get("/health")
     assert worker.answers == ()
     assert served.post("/completion", {"prompt": PROMPT, **GREEDY}).status_code == 200
+
+
+def test_probabilities(served: Served, llm: LLM) -> None:
+    body = {"prompt": PROMPT, **GREEDY, "n_probs": 3}
+    answer = served.post("/completion", {**body, "return_tokens": True}).json()
+    told = answer["completion_probabilities"]
+    assert [one["id"] for one in told] == answer["tokens"]
+    assert all(len(one["top_logprobs"]) == 3 for one in told)
+    assert all(one["logprob"] == one["top_logprobs"][0]["logprob"] < 0 for one in told)
+    assert "".join(one["token"] for one in told) == answer["content"]
+    assert bytes(told[0]["bytes"]).decode() == told[0]["token"]
+    events = served.events("/completion", {**body, "stream": True})
+    streamed = [one for event in events for one in event.get("completion_probabilities", [])]
+    assert streamed == told
+
+
+def test_grammars(served: Served) -> None:
+    body = {"prompt": PROMPT, **GREEDY, "n_predict": 40}
+    digits = served.post("/completion", {**body, "grammar": 'root ::= [0-9] "x" [0-9]+'}).json()
+    assert digits["content"][:1].isdigit()
+    assert digits["content"][1:2] == "x"
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"],
+              "additionalProperties": False}  # fmt: skip
+    with_drafts = served.post("/completion", {**body, "json_schema": schema}).json()
+    without = served.post("/completion", {**body, "json_schema": schema, "speculative": False})
+    assert json.loads(with_drafts["content"])["a"] in (True, False)
+    assert with_drafts["content"] == without.json()["content"]
+    assert with_drafts["stop_type"] == "eos"
+    assert served.post("/completion", {**body, "grammar": ""}).json()["stop_type"] == "limit"
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "words"),
+    [
+        ({"grammar": "root ::= ("}, "grammar", "grammar"),
+        ({"json_schema": {"type": "nothing"}}, "json_schema", "nothing"),
+        ({"json_schema": {}, "grammar": 'root ::= "a"'}, "grammar", "both"),
+        ({"n_probs": 1000}, "n_probs", "n_probs is 1000"),
+        ({"grammar": 'root ::= "a"', "ignore_eos": True}, "ignore_eos", "exclude"),
+    ],
+)
+def test_grammars_that_are_none(
+    served: Served, change: dict[str, object], param: str, words: str
+) -> None:
+    response = served.post("/completion", {"prompt": PROMPT, **change})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == param
+    assert words in response.json()["error"]["message"]
+
+
+def test_an_event_for_every_token_where_it_is_set(model: Path, llm: LLM) -> None:
+    alone = llm.generate(PROMPT, SamplingParams(temperature=0.0, max_tokens=24))
+    stop = alone.text[8:11]
+    with serving(loads(model), stream_per_token=True) as each:
+        body = {"prompt": PROMPT, **GREEDY, "stream": True, "return_drafts": True}
+        events = each.events("/completion", body)
+        assert [event["tokens"] for event in events] == [[token] for token in alone.tokens]
+        assert "".join(event["content"] for event in events) == alone.text
+        assert sum(event["accepted"] for event in events) == alone.stats.draft_n_accepted
+        stopped = each.events("/completion", {**body, "stop": [stop]})
+        assert (
+            "".join(event["content"] for event in stopped) == alone.text[: alone.text.index(stop)]
+        )
+        assert stopped[-1]["stopping_word"] == stop
+        assert each.server.worker.answers == ()

@@ -93,6 +93,7 @@ class Request:
 
     sequence: Sequence
     stream: TextStream
+    per_token: bool = False
     text: list[str] = field(default_factory=list)
     kept: int = 0
     chunks: deque[Chunk] = field(default_factory=deque)
@@ -115,15 +116,21 @@ class Requests(Generic[W]):
         self._leaving: list[Sequence] = []
 
     def submit(
-        self, prompt: SequenceOf[int], params: SamplingParams, *, special: bool = False
+        self,
+        prompt: SequenceOf[int],
+        params: SamplingParams,
+        *,
+        special: bool = False,
+        per_token: bool = False,
     ) -> Request:
         """Queue token ids; ``special`` writes control tokens out in the text.
 
-        A grammar is compiled here, which can take long, unless it is known (`LLM.check_grammar`).
+        ``per_token`` makes a chunk for every token instead of one for every round.  A grammar is
+        compiled here, which can take long, unless it is known (`LLM.check_grammar`).
         """
         stream = TextStream(self._tokenizer, params.stop, special=special)
         grammar = None if params.grammar is None else self._grammars.start(params.grammar)
-        request = Request(self._engine.submit(prompt, params, grammar), stream)
+        request = Request(self._engine.submit(prompt, params, grammar), stream, per_token)
         self._active[request.sequence.id] = request
         return request
 
@@ -222,6 +229,16 @@ class Requests(Generic[W]):
         self._active.clear()
 
     def _take(self, request: Request, tokens: tuple[int, ...], accepted: int) -> None:
+        if request.per_token:
+            for place, token in enumerate(tokens[:-1]):
+                self._add(request, (token,), int(place < accepted), last=False)
+                if request.completion is not None:
+                    return
+            tokens, accepted = tokens[-1:], int(0 < len(tokens) <= accepted)
+        self._add(request, tokens, accepted, last=True)
+
+    def _add(self, request: Request, tokens: tuple[int, ...], accepted: int, last: bool) -> None:
+        """Turn tokens into a chunk; ``last``: there are no more of this round."""
         sequence = request.sequence
         piece = request.stream.feed(tokens)
         tokens = tokens[: piece.tokens]
@@ -230,16 +247,17 @@ class Requests(Generic[W]):
         text = piece.text
         if piece.stopped:
             self._engine.cancel(sequence)
-        if sequence.finish is not None:
+        ended = sequence.finish is not None and (last or piece.stopped)
+        if ended:
             text += request.stream.flush()
             if request.stream.stop is not None:
                 sequence.finish = FinishReason.STOP
         request.text.append(text)
-        if sequence.finish is FinishReason.FAILED:
+        if ended and sequence.finish is FinishReason.FAILED:
             request.error = sequence.error
-        elif sequence.finish is not None:
+        elif ended:
             request.completion = self._complete(request)
-        if sequence.finish is not None:
+        if ended:
             del self._active[sequence.id]
         request.chunks.append(
             Chunk(

@@ -111,7 +111,9 @@ def error_of(error: HeadlongError, param: str | None = None) -> ApiError:
         case _ if isinstance(error, _THE_REQUEST):
             # Errors about a field that the library knows too begin with its name.
             first = _NAME.match(text)
-            return invalid(first[0] if first and first[0] in _FIELDS else param, text)
+            if first and first[0] in _FIELDS and not (param or "").startswith(first[0]):
+                param = first[0]
+            return invalid(param, text)
         case _:
             return ApiError(500, text)
 

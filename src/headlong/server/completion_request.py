@@ -8,8 +8,9 @@ from typing import ClassVar, Final, TypeAlias
 
 from pydantic import Field
 
+from headlong.errors import ParameterError
 from headlong.llm import LLM
-from headlong.sampling import SamplingParams
+from headlong.sampling import Grammar, SamplingParams
 from headlong.sampling.params import MAX_SEED
 from headlong.server.api_error import invalid
 from headlong.server.sampling_fields import SamplingFields
@@ -46,6 +47,13 @@ class CompletionRequest(SamplingFields):
     sse_ping_interval: float | None = Field(
         default=None, description="Seconds of silence before a comment; -1: none."
     )
+    n_probs: int | None = Field(
+        default=None, description="Likeliest tokens to tell at each place; 0: none."
+    )
+    grammar: str | None = Field(default=None, description="GBNF, or Lark as llguidance has it.")
+    json_schema: dict[str, object] | bool | None = Field(
+        default=None, description="A JSON schema that the answer keeps to."
+    )
     response_fields: list[str] | None = Field(
         default=None, description="Fields to answer with; a/b takes b out of a."
     )
@@ -57,7 +65,10 @@ class CompletionRequest(SamplingFields):
         "input_prefix": "fill-in-the-middle is not offered",
         "input_suffix": "fill-in-the-middle is not offered",
     }
-    field_names: ClassVar[Mapping[str, str]] = {"max_tokens": "n_predict"}
+    field_names: ClassVar[Mapping[str, str]] = {
+        "max_tokens": "n_predict",
+        "logprobs": "n_probs",
+    }
 
     @property
     def single(self) -> bool:
@@ -75,7 +86,7 @@ class CompletionRequest(SamplingFields):
 
         Raises `ApiError` naming the field at fault, or the library's error where it is the prompt.
         """
-        params = self._params(service.llm)
+        params = self._params(service.llm, await self._grammar(service))
         if not 1 <= self.copies <= _MOST_ANSWERS:
             name = "n" if self.n_cmpl is None else "n_cmpl"
             raise invalid(name, f"'{name}' is {self.copies}; it must be 1 to {_MOST_ANSWERS}.")
@@ -90,10 +101,33 @@ class CompletionRequest(SamplingFields):
             pairs += [(tokens, _reseeded(params, copy)) for copy in range(self.copies)]
         return pairs
 
-    def _params(self, llm: LLM) -> SamplingParams:
+    def _params(self, llm: LLM, grammar: Grammar | None) -> SamplingParams:
         return self.sampling(
-            llm, max_tokens=self._max_tokens(), cache_prompt=self.cache_prompt is not False
+            llm,
+            max_tokens=self._max_tokens(),
+            cache_prompt=self.cache_prompt is not False,
+            logprobs=self.n_probs or None,
+            grammar=grammar,
         )
+
+    async def _grammar(self, service: Service) -> Grammar | None:
+        """The grammar that is asked for, compiled beside the event loop."""
+        # An empty grammar is how llama-server's clients ask for none.
+        if self.json_schema is None and not self.grammar:
+            return None
+        if self.json_schema is not None and self.grammar:
+            raise invalid("grammar", "'grammar' and 'json_schema' are both given; give one.")
+        field = "grammar" if self.grammar else "json_schema"
+        try:
+            grammar = (
+                Grammar.text(self.grammar)
+                if self.grammar
+                else Grammar.json_schema(self.json_schema)  # type: ignore[arg-type]
+            )
+            await service.aside(service.llm.check_grammar, grammar)
+        except ParameterError as error:
+            raise invalid(field, str(error)) from None
+        return grammar
 
     def _max_tokens(self) -> int | None:
         most = self.max_tokens if self.n_predict is None else self.n_predict

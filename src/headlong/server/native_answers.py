@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from headlong.engine.requests import Chunk, Completion
-from headlong.sampling import SamplingParams
+from headlong.sampling import SamplingParams, TokenLogprob
 from headlong.server.answer import Answer
 from headlong.server.timings import completion_timings, running_timings
+from headlong.tokenizer import Tokenizer
 
 __all__ = ["NativeAnswers", "generation_settings", "prompt_progress", "selected"]
 
+# JSON has no infinity; OpenAI's clients know this number for it.
+_IMPOSSIBLE: Final = -9999.0
 _STOP_TYPES: Final[Mapping[str, str]] = {"length": "limit", "stop": "eos"}
 
 
@@ -23,6 +26,7 @@ class NativeAnswers:
 
     model: str
     context: int
+    tokenizer: Tokenizer
     return_tokens: bool
     return_progress: bool
     return_drafts: bool
@@ -32,7 +36,7 @@ class NativeAnswers:
     def event(self, index: int, answer: Answer, chunk: Chunk) -> dict[str, object] | None:
         """The event of a step; None where there is nothing to tell."""
         if chunk.completion is not None:
-            last = self.completion(index, answer, chunk.completion)
+            last = self._whole(index, answer, chunk.completion)
             return (
                 last | {"content": chunk.text, "tokens": list(chunk.tokens)} | self._extras(chunk)
             )
@@ -46,30 +50,33 @@ class NativeAnswers:
 
     def completion(self, index: int, answer: Answer, completion: Completion) -> dict[str, object]:
         """A finished answer as a whole."""
+        whole = self._whole(index, answer, completion)
+        if answer.params.logprobs is not None:
+            whole["completion_probabilities"] = self._probabilities(completion.logprobs)
+        return selected(whole, self.response_fields)
+
+    def _whole(self, index: int, answer: Answer, completion: Completion) -> dict[str, object]:
         predicted = len(completion.tokens)
         full = len(completion.prompt_tokens) + predicted >= self.context
         stop = "word" if completion.stop else _STOP_TYPES.get(completion.finish_reason, "none")
-        return selected(
-            {
-                "index": index,
-                "content": completion.text,
-                "tokens": list(completion.tokens) if self.return_tokens else [],
-                "id_slot": answer.slot,
-                "stop": True,
-                "model": self.model,
-                "tokens_predicted": predicted,
-                "tokens_evaluated": len(completion.prompt_tokens),
-                "tokens_cached": completion.timings.cached,
-                "generation_settings": generation_settings(answer.params, completion.seed)
-                | {"n_ctx": self.context},
-                "has_new_line": "\n" in completion.text,
-                "truncated": completion.finish_reason == "length" and full,
-                "stop_type": stop,
-                "stopping_word": completion.stop or "",
-                "timings": completion_timings(completion),
-            },
-            self.response_fields,
-        )
+        return {
+            "index": index,
+            "content": completion.text,
+            "tokens": list(completion.tokens) if self.return_tokens else [],
+            "id_slot": answer.slot,
+            "stop": True,
+            "model": self.model,
+            "tokens_predicted": predicted,
+            "tokens_evaluated": len(completion.prompt_tokens),
+            "tokens_cached": completion.timings.cached,
+            "generation_settings": generation_settings(answer.params, completion.seed)
+            | {"n_ctx": self.context},
+            "has_new_line": "\n" in completion.text,
+            "truncated": completion.finish_reason == "length" and full,
+            "stop_type": stop,
+            "stopping_word": completion.stop or "",
+            "timings": completion_timings(completion),
+        }
 
     def _event(self, index: int, answer: Answer, chunk: Chunk) -> dict[str, object]:
         event: dict[str, object] = {
@@ -86,8 +93,28 @@ class NativeAnswers:
         return event | self._extras(chunk)
 
     def _extras(self, chunk: Chunk) -> dict[str, object]:
-        wanted = self.timings_per_token or self.return_drafts
-        return {"accepted": chunk.accepted} if wanted else {}
+        extras: dict[str, object] = {}
+        if self.timings_per_token or self.return_drafts:
+            extras["accepted"] = chunk.accepted
+        if chunk.logprobs:
+            extras["completion_probabilities"] = self._probabilities(chunk.logprobs)
+        return extras
+
+    def _probabilities(self, logprobs: Sequence[TokenLogprob]) -> list[dict[str, object]]:
+        return [
+            self._probability(one.token, one.logprob)
+            | {"top_logprobs": [self._probability(*likely) for likely in one.top]}
+            for one in logprobs
+        ]
+
+    def _probability(self, token: int, logprob: float) -> dict[str, object]:
+        data = self.tokenizer.token_bytes(token)
+        return {
+            "id": token,
+            "token": data.decode("utf-8", "replace"),
+            "bytes": list(data),
+            "logprob": max(logprob, _IMPOSSIBLE),
+        }
 
 
 def prompt_progress(answer: Answer, chunk: Chunk) -> dict[str, object]:
@@ -123,6 +150,8 @@ def generation_settings(params: SamplingParams, seed: int | None) -> dict[str, o
         "ignore_eos": params.ignore_eos,
         "min_tokens": params.min_tokens,
         "cache_prompt": params.cache_prompt,
+        "n_probs": params.logprobs or 0,
+        "grammar": "" if params.grammar is None else params.grammar.source,
         "speculative.n_max": params.draft_n_max,
         "samplers": ["penalties", "top_k", "typ_p", "top_p", "min_p", "temperature"],
     }

@@ -131,6 +131,7 @@ class Server:
                 request_seconds=settings.timeout or None,
             ),
             progress,
+            per_token=settings.stream_per_token,
         )
         self._first = asyncio.Event()
         self._second = asyncio.Event()

@@ -73,6 +73,7 @@ class Worker:
         load: makes the model, in the worker's thread; reports to the `Progress` it is given.
         limits: what may wait.
         progress: where loading is shown, besides `loading`.
+        per_token: a chunk for every token, instead of one for every step.
     """
 
     def __init__(
@@ -80,7 +81,10 @@ class Worker:
         load: Callable[[Progress], LLM],
         limits: Limits | None = None,
         progress: Progress | None = None,
+        *,
+        per_token: bool = False,
     ) -> None:
+        self._per_token = per_token
         self.limits = limits or Limits()
         self.loading = LoadingProgress(progress)
         self.state = State.LOADING
@@ -343,7 +347,10 @@ class Worker:
                 continue
             try:
                 answer.request = llm.requests.submit(
-                    answer.tokens, answer.params, special=answer.special
+                    answer.tokens,
+                    answer.params,
+                    special=answer.special,
+                    per_token=self._per_token,
                 )
             except HeadlongError as error:
                 self._on_loop(self._deliver, [Delivery(answer, (), error, last=True)])

@@ -175,7 +175,7 @@ class ChatTemplate:
 
     def names(self, role: str) -> bool:
         """Whether the template has the name of a role in it, and so may treat it apart."""
-        return f"'{role}'" in self._source or f'"{role}"' in self._source
+        return f"'{role}'" in self.source or f'"{role}"' in self.source
 
     def render(
         self,

@@ -35,6 +35,7 @@ def completion_routes(service: Service) -> APIRouter:
         form = NativeAnswers(
             model=service.names[0],
             context=service.llm.context,
+            tokenizer=service.llm.tokenizer,
             return_tokens=bool(body.return_tokens),
             return_progress=bool(body.return_progress),
             return_drafts=bool(body.return_drafts),
