@@ -24,7 +24,6 @@ from headlong.server.listening import address_of, listen
 from headlong.server.refusals import ShuttingDown
 from headlong.server.service import Service
 from headlong.server.settings import ServerSettings
-from headlong.server.settings_sources import Effective
 from headlong.server.worker import Limits, Worker
 
 __all__ = ["Events", "Quiet", "Server", "run_server"]
@@ -75,7 +74,7 @@ class Quiet:
 
 
 def run_server(
-    settings: ServerSettings | Effective,
+    settings: ServerSettings,
     load: Callable[[Progress], LLM],
     *,
     events: Events | None = None,
@@ -84,7 +83,7 @@ def run_server(
     """Serve until a signal; returns the exit code.
 
     Args:
-        settings: all of them, with where they came from where that is known.
+        settings: all of them.
         load: makes the model; called in the engine's thread.
         events: who is told how it goes.
         progress: where loading is shown.
@@ -108,16 +107,13 @@ class Server:
 
     def __init__(
         self,
-        settings: ServerSettings | Effective,
+        settings: ServerSettings,
         load: Callable[[Progress], LLM],
         *,
         events: Events | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if isinstance(settings, ServerSettings):
-            settings = Effective(settings, {})
-        self._effective = settings
-        self._settings = settings = settings.settings
+        self._settings = settings
         self._keys = settings.api_keys
         self._events = events or Quiet()
         self._socket = listen(settings.host, settings.port)
@@ -194,7 +190,7 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            create_app(Service(self.worker, self._effective), keys=self._keys),
+            create_app(Service(self.worker, self._settings), keys=self._keys),
             http="h11",
             ws="none",
             lifespan="off",

@@ -14,7 +14,6 @@ from headlong.llm import LLM
 from headlong.server.api_error import ApiError, error_of
 from headlong.server.metrics import Metrics
 from headlong.server.settings import ServerSettings
-from headlong.server.settings_sources import Effective
 from headlong.server.worker import Worker
 from headlong.tokenizer import ChatTemplate
 
@@ -32,15 +31,10 @@ class Service:
     """The server's parts.  Made once; routes are closures over it."""
 
     worker: Worker
-    effective: Effective
+    settings: ServerSettings
     started: int = field(default_factory=lambda: int(time.time()))
     _template: ChatTemplate | None = None
     _metrics: Metrics | None = None
-
-    @property
-    def settings(self) -> ServerSettings:
-        """All settings."""
-        return self.effective.settings
 
     @property
     def metrics(self) -> Metrics:

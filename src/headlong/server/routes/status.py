@@ -15,6 +15,7 @@ from headlong.server.metrics import engine_figures
 from headlong.server.native_answers import generation_settings
 from headlong.server.refusals import NotReady
 from headlong.server.service import Service
+from headlong.server.settings_text import settings_json
 from headlong.server.timings import running_timings
 from headlong.server.wire import json_response
 
@@ -50,7 +51,7 @@ def status_routes(service: Service) -> APIRouter:
                     "n_max": service.settings.draft_n_max if llm.max_draft else 0,
                     "longest": llm.max_draft,
                 },
-                "settings": service.effective.shown(),
+                "settings": settings_json(service.settings),
             }
         )
 
