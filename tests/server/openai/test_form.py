@@ -64,6 +64,7 @@ def test_every_way_to_ask(fields: dict[str, Any], grammar: Grammar, field: str) 
 def test_no_form() -> None:
     assert form() is None
     assert form(response_format={"type": "text"}) is None
+    assert form(grammar="") is None
 
 
 def test_two_forms_are_an_error_that_names_both() -> None:

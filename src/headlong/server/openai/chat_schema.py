@@ -73,7 +73,9 @@ class MessageToolCall(RequestPart):
 class RequestMessage(RequestPart):
     """A message of the conversation."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"] = honoured(
+        "`system`, `developer`, `user`, `assistant` or `tool`.", default=...
+    )
     content: Content | None = honoured("Text, or a list of parts of type text.")
     name: str | None = honoured("Given to the chat template.")
     tool_calls: list[MessageToolCall] | None = honoured("Of role assistant.")
@@ -179,11 +181,8 @@ Choice = Annotated[
 class ChatCompletionRequest(CommonRequest):
     """A conversation to be answered."""
 
-    messages: list[RequestMessage] = Field(
-        min_length=1,
-        max_length=MOST_MESSAGES,
-        description="Text only. Role developer is given to the template as system.",
-        json_schema_extra={"x-handling": "honoured"},
+    messages: list[RequestMessage] = honoured(
+        "The conversation; see below.", default=..., min_length=1, max_length=MOST_MESSAGES
     )
     max_completion_tokens: int | None = honoured(
         "OpenAI's newer name of `max_tokens`; both must agree.", ge=1, le=MOST_TOKENS

@@ -223,7 +223,7 @@ class CommonRequest(RequestPart, SamplingFields):
         "`text`, `json_object`, or `json_schema`, which is kept to, strict or not."
     )
     grammar: str | None = honoured(
-        "llama-server's: a grammar in GBNF or Lark.", min_length=1, max_length=_LONGEST_GRAMMAR
+        "llama-server's: a grammar in GBNF or Lark; empty: none.", max_length=_LONGEST_GRAMMAR
     )
     json_schema: Any = honoured("llama-server's: a JSON schema, or its text.")
     structured_outputs: StructuredOutputs | None = honoured(
@@ -247,7 +247,7 @@ class CommonRequest(RequestPart, SamplingFields):
     request_id: str | None = accepted("The answer has an id of its own.")
     cache_salt: str | None = refused("kept prompts are shared between all requests.")
     priority: int | None = refused("requests are served in turn.", 0)
-    length_penalty: float | None = refused("there is no beam search.", 1, 1.0)
+    length_penalty: float | None = refused("there is no beam search.", 1)
     use_beam_search: bool | None = refused("there is no beam search.", False)
     stop_token_ids: list[int] | None = refused("give strings in `stop`.", [])
     bad_words: list[str] | None = refused("ban tokens with `logit_bias`.", [])

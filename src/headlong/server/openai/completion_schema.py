@@ -66,14 +66,13 @@ Prompts = Annotated[
 class CompletionRequest(CommonRequest):
     """Prompts to be continued."""
 
-    prompt: Prompts = Field(
-        description="A text, token ids, or a list of either; choices come in their order.",
-        json_schema_extra={"x-handling": "honoured"},
+    prompt: Prompts = honoured(
+        "A text, token ids, or a list of either; choices come in their order.", default=...
     )
     echo: bool | None = honoured("The prompt's text in front of the answer; not with `logprobs`.")
     logprobs: int | None = honoured("Alternatives per generated token.", ge=0, le=MOST_ALTERNATIVES)
     best_of: int | None = honoured("Only the same as `n`: no choices are thrown away.", ge=1)
     suffix: str | None = refused("text is continued, not filled in.", "")
     add_special_tokens: bool | None = refused(
-        "control tokens stand for themselves in a text, and none are added.", True
+        "a text begins as the model's file says; for anything else send token ids.", True
     )

@@ -45,7 +45,7 @@ def _wanted(request: CommonRequest) -> Iterator[_Wanted]:
     Sources were checked by the schema.
     """
     yield from _response_format(request)
-    yield "grammar", Grammar.text, request.grammar
+    yield "grammar", Grammar.text, request.grammar or None
     yield "json_schema", Grammar.json_schema, request.json_schema
     if (wanted := request.structured_outputs) is not None:
         yield "structured_outputs.json", Grammar.json_schema, wanted.json_

@@ -100,11 +100,16 @@ class RequestPart(RequestBody):
             return value
         neutral = extra.get(_NEUTRAL, [])
         assert isinstance(neutral, list)
-        if any(value == one and type(value) is type(one) for one in neutral):
+        if any(_same(value, one) for one in neutral):
             return value
         raise PydanticCustomError(
             "refused_field", "not supported; {why}", {"why": field.description}
         )
+
+
+def _same(value: object, other: object) -> bool:
+    """Equality in which true is no 1."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def handled_fields(model: type[BaseModel]) -> Iterator[HandledField]:
