@@ -14,7 +14,7 @@ from headlong.errors import ParameterError
 from headlong.llm import LLM
 from headlong.sampling import SamplingParams
 from headlong.sampling.params import MAX_SEED
-from headlong.server.api_error import error_of, invalid
+from headlong.server.api_error import invalid
 from headlong.server.openai.answer_schema import Drafts, PromptProgress
 from headlong.server.openai.common_schema import MOST_ANSWERS, CommonRequest
 from headlong.server.openai.form import Form
@@ -160,7 +160,7 @@ def choices_of(
         try:
             llm.check_grammar(grammar)
         except ParameterError as error:
-            raise error_of(error, form.field) from None
+            raise invalid(form.field, str(error)) from None
         more["grammar"] = grammar
     if request.repetition_penalty is not None:
         more["repeat_penalty"] = request.repetition_penalty

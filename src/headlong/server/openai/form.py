@@ -8,7 +8,7 @@ from typing import Any
 
 from headlong.errors import ParameterError
 from headlong.sampling import Grammar
-from headlong.server.api_error import error_of, invalid
+from headlong.server.api_error import invalid
 from headlong.server.openai.common_schema import CommonRequest
 
 __all__ = ["Form", "form_of"]
@@ -32,7 +32,7 @@ def form_of(request: CommonRequest) -> Form | None:
         try:
             return Form(make(source), field)
         except ParameterError as error:
-            raise error_of(error, field) from None
+            raise invalid(field, str(error)) from None
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headlong.errors import ParameterError
 from headlong.sampling import Grammar
-from headlong.server.api_error import error_of, invalid
+from headlong.server.api_error import invalid
 from headlong.server.openai.chat_schema import ChatCompletionRequest, ToolChoice
 
 __all__ = ["ToolUse", "tool_use_of"]
@@ -37,7 +37,7 @@ class ToolUse:
         try:
             return Grammar.tool_calls(self.tools, names, self.parallel)
         except ParameterError as error:
-            raise error_of(error, "tools") from None
+            raise invalid("tools", str(error)) from None
 
 
 def tool_use_of(request: ChatCompletionRequest) -> ToolUse:
