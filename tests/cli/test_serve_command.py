@@ -306,6 +306,19 @@ def test_other_mistakes(
     assert "the nearest is HEADLONG_PORT" in run("serve", headless).err
 
 
+def test_a_template_is_looked_at_before_requests_come(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "t.jinja"
+    asked = ("serve", model, "--port", 0, "--chat-template-file", template)
+    assert "t.jinja: No such file" in run(*asked).err
+    template.write_bytes(b"\xff")
+    assert "--chat-template-file: " in run(*asked).err
+    template.write_text("{% if %}")
+    result = run(*asked)
+    assert result.code == 1 and "template" in result.err and "ready" not in result.out
+
+
 def test_too_little_memory_is_told_before_loading(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

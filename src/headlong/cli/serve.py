@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 from headlong.cli.model_file import local_file
-from headlong.cli.options import llm_flag_named
+from headlong.cli.options import flag_named, llm_flag_named
 from headlong.cli.progress_bars import progress_on
+from headlong.cli.prompt_text import read_text
 from headlong.cli.serve_report import Report, plan_lines
 from headlong.cli.setting_flags import SettingFlags, with_setting_flags
 from headlong.errors import ParameterError, UnsupportedError
@@ -49,7 +52,9 @@ def command(flags: SettingFlags) -> None:
         raise ParameterError(
             "no model is given; name a GGUF file or hf:user/repo[:QUANT], or set HEADLONG_MODEL."
         )
+    # Files and the port are looked at before a download, not after it.
     open_to_all = not settings.api_keys and not settings.loopback
+    template = _template(settings)
     _check_port(settings)
     progress = progress_on()
     path = local_file(settings.model, progress)
@@ -63,11 +68,18 @@ def command(flags: SettingFlags) -> None:
             err=True,
             fg=typer.colors.YELLOW,
         )
-    raise typer.Exit(_serve(path, settings, plan, progress))
+    raise typer.Exit(_serve(path, settings, plan, template, progress))
+
+
+def _template(settings: ServerSettings) -> str | None:
+    """The source of the chat template that was given."""
+    with flag_named("--chat-template-file"):
+        file = settings.chat_template_file
+        return None if file is None else read_text(file)
 
 
 def _check_port(settings: ServerSettings) -> None:
-    """A port in use is told before a download, not after it."""
+    """Raise what listening will raise."""
     from headlong.server.listening import listen
 
     listen(settings.host, settings.port).close()
@@ -100,14 +112,21 @@ def _plan(path: Path, settings: ServerSettings) -> MemoryPlan:
     return plan_memory(needs, wishes, available_memory())
 
 
-def _serve(path: Path, settings: ServerSettings, plan: MemoryPlan, progress: Progress) -> int:
+def _serve(
+    path: Path,
+    settings: ServerSettings,
+    plan: MemoryPlan,
+    template: str | None,
+    progress: Progress,
+) -> int:
     from headlong.server.running import run_server
 
     def load(progress: Progress) -> LLM:
         from headlong.llm import LLM
+        from headlong.tokenizer import ChatTemplate
 
         with llm_flag_named():
-            return LLM(
+            llm = LLM(
                 path,
                 context=plan.context,
                 sequences=plan.slots,
@@ -120,8 +139,10 @@ def _serve(path: Path, settings: ServerSettings, plan: MemoryPlan, progress: Pro
                 cache_ram=plan.prefix_cache // _MIB,
                 progress=progress,
             )
+        if template is not None:
+            ChatTemplate.for_tokenizer(llm.tokenizer, source=template)  # raises if it is broken
+        return llm
 
-    _configure_logs(settings.log_level)
     effective = settings
     chosen = {
         "ctx_size": plan.context,
@@ -132,16 +153,23 @@ def _serve(path: Path, settings: ServerSettings, plan: MemoryPlan, progress: Pro
         if getattr(settings, name) != value:
             effective = effective.changed("chosen by available memory", **{name: value})
     report = Report(effective, plan, str(path))
-    return run_server(effective, load, events=report, progress=progress)
+    with _logs(settings.log_level):
+        return run_server(effective, load, events=report, progress=progress)
 
 
-def _configure_logs(level: str) -> None:
-    """The server's lines and what goes wrong elsewhere, on standard error."""
+@contextmanager
+def _logs(level: str) -> Iterator[None]:
+    """Inside, the server's lines and what goes wrong elsewhere go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("headlong").setLevel(level.upper())
+    root, own = logging.getLogger(), logging.getLogger("headlong")
+    before = own.level
+    root.addHandler(handler)
+    own.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        own.setLevel(before)
+        root.removeHandler(handler)
