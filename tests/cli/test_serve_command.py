@@ -181,6 +181,20 @@ def test_a_model_of_the_hub_is_downloaded_and_served(model: Path, tmp_path: Path
     assert list(tmp_path.rglob("m-Q4_K_M.gguf"))
 
 
+def test_prompts_are_logged_only_where_that_is_asked_for(model: Path) -> None:
+    for flags in ((), ("--log-prompts",), ("--log-prompts", "--log-level", "warning")):
+        with serving(model, "--port", 0, *flags) as server:
+            body = {"prompt": "say\nhello", "n_predict": 3}
+            answer = httpx.post(f"{server.url()}/completion", json=body).json()["content"]
+            server.signal(signal.SIGTERM)
+            assert server.end() == 0
+            logged = flags == ("--log-prompts",)
+            assert (r"prompt: 'say\nhello'" in server.err) is logged
+            assert (f"answer: {answer!r}" in server.err) is logged
+            assert ("POST /completion 200" in server.err) is ("warning" not in flags)
+            assert "say\n" not in server.err
+
+
 # --- Ending
 
 

@@ -21,6 +21,7 @@ from headlong.llm import LLM
 from headlong.progress import Progress
 from headlong.server.app import create_app
 from headlong.server.listening import address_of, listen
+from headlong.server.prompt_log import PromptLog
 from headlong.server.refusals import ShuttingDown
 from headlong.server.service import Service
 from headlong.server.settings import ServerSettings
@@ -129,6 +130,8 @@ class Server:
             progress,
             per_token=settings.stream_per_token,
         )
+        if settings.log_prompts:
+            self.worker.observers.append(PromptLog(self.worker).observe)
         self._first = asyncio.Event()
         self._second = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
