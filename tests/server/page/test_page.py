@@ -268,6 +268,25 @@ def test_several_conversations(page: Page) -> None:
     assert sorted(texts(page, "#conversations .open")) == ["Bridge", "Stones"]
 
 
+def test_conversations_while_an_answer_runs(page: Page, behaviour: Behaviour) -> None:
+    behaviour.pass_seconds = 0.05
+    send(page, "Runs", wait=False)
+    page.wait_for_selector(f"{LAST} .content p")
+    page.click("#conversations .open")
+    assert page.is_visible("#stop"), "opening the open one changes nothing"
+    page.click("text=Delete")
+    page.wait_for_timeout(200)
+    page.reload()
+    assert page.locator("#conversations li").count() == 0
+    send(page, "Left", wait=False)
+    page.wait_for_selector(f"{LAST} .content p")
+    page.click("#new")
+    assert page.locator(".turn").count() == 0
+    page.click("text=Left")
+    page.wait_for_selector(f"{LAST} .note:has-text('You stopped this answer.')")
+    assert answer(page)
+
+
 def test_export_and_import(page: Page, open_page: Open, tmp_path: Path) -> None:
     send(page, "Travels")
     with page.expect_download() as download:

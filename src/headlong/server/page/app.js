@@ -10,12 +10,16 @@ class App {
     this.model = "";
     this.keepRunning = null; // writes down what there is of a running answer
     this.run = null; // the AbortController of the answer or proof that is running
+    this.deleted = new Set(); // ids that an answer still running must not bring back
     this.views = new Map(); // from an answer's message to its view
     this.transcript = byId("transcript");
     this.turns = byId("turns");
     this.field = byId("message");
     this.sidebar = new Sidebar(this.conversations, {
-      open: (conversation) => this.open(conversation),
+      open: ({ id }) => {
+        const conversation = this.conversations.get(id);
+        if (conversation && id !== this.conversation.id) this.open(conversation);
+      },
       create: () => this.create(),
       rename: (conversation, title) => this.#rename(conversation, title),
       remove: (conversation) => this.#remove(conversation),
@@ -25,7 +29,7 @@ class App {
     this.#wireSettings();
     this.#wireKeyboard();
     const id = keep.get("current", "");
-    this.open(this.conversations.all().find((one) => one.id === id) ?? this.#empty());
+    this.open(this.conversations.get(id) ?? this.#empty());
     this.connection.check();
   }
 
@@ -71,10 +75,12 @@ class App {
 
   #remove(conversation) {
     this.stop();
+    this.deleted.add(conversation.id);
     this.conversations.delete(conversation);
     this.open(this.conversations.all()[0] ?? this.#empty());
     this.field.focus();
     notify(`Deleted “${titleOf(conversation)}”.`, "Undo", () => {
+      this.deleted.delete(conversation.id);
       this.conversations.put(conversation);
       this.open(conversation);
     });
@@ -241,7 +247,7 @@ class App {
       this.#save();
       if (follow) this.#toEnd();
       announce(message.trouble ?? `Answer: ${message.content.slice(0, 2000)}`);
-    } else this.conversations.save(conversation);
+    } else if (!this.deleted.has(conversation.id)) this.conversations.save(conversation);
   }
 
   #fail(message, error) {

@@ -31,7 +31,8 @@ function readFigures({ timings, rounds = [], began, latest }) {
   };
 }
 
-const ROUNDS_SHOWN = 96;
+const ROUNDS_SHOWN = 128;
+const ROUND_WIDTH = 5; // of a bar and the gap after it, in CSS pixels
 
 /** The strip beneath an answer: speed, tokens per round, acceptance by depth, the rounds. */
 class FiguresView {
@@ -97,7 +98,8 @@ class FiguresView {
   }
 
   #showRounds(rounds) {
-    const shown = rounds.slice(-ROUNDS_SHOWN);
+    const room = Math.floor(this.parent.clientWidth / ROUND_WIDTH) || ROUNDS_SHOWN;
+    const shown = rounds.slice(-Math.min(room, ROUNDS_SHOWN));
     this.rounds.hidden = !shown.some((tokens) => tokens > 1);
     this.rounds.replaceChildren(
       ...shown.map((tokens) => {

@@ -63,6 +63,12 @@ class Conversations {
       .sort((a, b) => b.updated - a.updated);
   }
 
+  /** As it was last saved; null where it is not there or damaged. */
+  get(id) {
+    const conversation = keep.get(Conversations.#NAME + id, null);
+    return isConversation(conversation) ? conversation : null;
+  }
+
   /** Whether the browser had room for it. */
   save(conversation) {
     conversation.updated = Date.now();

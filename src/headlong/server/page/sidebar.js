@@ -67,7 +67,10 @@ class Sidebar {
       tools.append(button);
     };
     tool("Rename", () => this.#rename(item, conversation));
-    tool("Export", () => download(fileName(conversation), Conversations.export([conversation])));
+    tool("Export", () => {
+      const latest = this.conversations.get(conversation.id) ?? conversation;
+      download(fileName(latest), Conversations.export([latest]));
+    });
     tool("Delete", () => this.actions.remove(conversation));
     item.append(tools);
     return item;
