@@ -83,6 +83,7 @@ def take(browser: Browser, url: str, prompt: str, name: str) -> None:
     page.click(".act-prove")
     page.wait_for_selector("#send:visible")
     page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
     page.screenshot(path=HERE / f"{name}.png")
     page.close()
 

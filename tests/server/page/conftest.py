@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,11 @@ def behaviour(stand_in: StandIn) -> Behaviour:
 
 
 @pytest.fixture
-def open_page(browser: Browser, stand_in: StandIn) -> Iterator[Open]:
-    """Opens the page in a browser of its own; at the end nothing may have gone wrong in it."""
+def open_at(browser: Browser) -> Iterator[Open]:
+    """Opens a server's page in a browser of its own; at the end nothing may have gone wrong."""
     contexts, faults = [], []
 
-    def open_page(**options: Any) -> Page:
+    def open_at(url: str, **options: Any) -> Page:
         context = browser.new_context(
             **{"viewport": {"width": 1100, "height": 760}, "reduced_motion": "reduce"} | options
         )
@@ -57,7 +58,7 @@ def open_page(browser: Browser, stand_in: StandIn) -> Iterator[Open]:
         contexts.append(context)
 
         def guard(route: Any) -> None:
-            if route.request.url.startswith(stand_in.url):
+            if route.request.url.startswith(url):
                 route.continue_()
             else:
                 faults.append(f"asked {route.request.url}")
@@ -75,13 +76,19 @@ def open_page(browser: Browser, stand_in: StandIn) -> Iterator[Open]:
             if not expected:
                 faults.append(f"wrote {message.text}")
 
-        page.goto(stand_in.url)
+        page.goto(url)
         return page
 
-    yield open_page
+    yield open_at
     for context in contexts:
         context.close()
     assert faults == []
+
+
+@pytest.fixture
+def open_page(open_at: Open, stand_in: StandIn) -> Open:
+    """Opens the stand-in's page."""
+    return partial(open_at, stand_in.url)
 
 
 @pytest.fixture

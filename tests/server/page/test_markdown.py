@@ -166,8 +166,8 @@ def test_drafts_are_tinted_inside_markup(page: Page) -> None:
 
 
 def test_indents_are_not_tinted(page: Page) -> None:
-    html = render(page, "```\nif x:\n    y\n```", (0, 4, 1, 100))
-    assert '<span class="draft d1">if x:</span>\n    <span class="draft d1">y</span>' in html
+    html = render(page, "```\nif x:\n    y\n```", (0, 4, 1, 6, 0, 3, 2, 100))
+    assert '<span class="draft d1">if x:</span>\n    <span class="draft d2">y</span>' in html
 
 
 def test_long_and_crooked_texts_take_no_time(page: Page) -> None:

@@ -29,7 +29,9 @@ function appendText(parent, { text, at }, marks) {
 
 /** A tinted run; line breaks and the indents after them stay plain. */
 function appendDraft(parent, text, from, to, depth) {
-  const indent = text[from - 1] === "\n" ? /(?:^|\n)[ \t]*/g : /\n[ \t]*/g;
+  const line = text.lastIndexOf("\n", from - 1);
+  const begins = line >= 0 && text.slice(line, from).trim() === "";
+  const indent = begins ? /(?:^|\n)[ \t]*/g : /\n[ \t]*/g;
   const run = text.slice(from, to);
   let shown = 0;
   const tint = (end) => {
@@ -42,7 +44,7 @@ function appendDraft(parent, text, from, to, depth) {
   for (const found of run.matchAll(indent)) {
     tint(found.index);
     shown = found.index + found[0].length;
-    parent.append(found[0]);
+    if (found[0]) parent.append(found[0]);
   }
   tint(run.length);
 }
