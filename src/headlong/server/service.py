@@ -33,16 +33,13 @@ class Service:
     worker: Worker
     settings: ServerSettings
     started: int = field(default_factory=lambda: int(time.time()))
-    _template: ChatTemplate | None = None
-    _metrics: Metrics | None = None
+    metrics: Metrics = field(init=False)
+    _template: ChatTemplate | None = field(default=None, init=False)
 
-    @property
-    def metrics(self) -> Metrics:
-        """Counts what happens; fed by the worker from the first look at it on."""
-        if self._metrics is None:
-            self._metrics = Metrics(self.names[0])
-            self.worker.observers.append(self._metrics.observe)
-        return self._metrics
+    def __post_init__(self) -> None:
+        """Look on from the start."""
+        self.metrics = Metrics(self.names[0])
+        self.worker.observers.append(self.metrics.observe)
 
     @property
     def llm(self) -> LLM:
