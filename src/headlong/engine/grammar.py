@@ -228,7 +228,7 @@ class GrammarCompiler:
         try:
             first = GrammarState(matcher, self._size).mask()
         except HeadlongError as error:
-            raise ParameterError(f"grammar: no text matches it, or: {error}") from None
+            raise ParameterError(str(error)) from None
         if not first.count:
             raise ParameterError("grammar: no text of this model's vocabulary matches it")
         return matcher
@@ -345,4 +345,5 @@ def _check_schema(schema: object) -> None:
 def _reason(message: str) -> str:
     """The first line of what the grammar engine says, where it says more."""
     lines = message.strip().splitlines() or ["no reason given"]
-    return lines[0].strip()[:300]
+    first = lines[0].strip()[:300]
+    return "no text leads to an end" if first == "NoExtensionBias" else first

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from headlong.ops.batch import FloatArray, IntArray
 from headlong.ops.best import Bits
@@ -16,8 +15,6 @@ __all__ = ["TokenMask"]
 _FEW: Final = 1024
 """Up to so many tokens are sampled from a row of their own; more stay in a row of all columns, of
 which the others are ruled out."""
-
-_Flags: TypeAlias = npt.NDArray[np.bool_]
 
 # Eight terms for the logits of eight columns, by the byte that holds their bits.
 _TERMS: Final = np.where(
@@ -36,7 +33,7 @@ class TokenMask:
     them; bits beyond the vocabulary are of no account.
     """
 
-    __slots__ = ("_bits", "_few", "_flags", "_size", "count")
+    __slots__ = ("_bits", "_few", "_size", "count")
 
     def __init__(self, bits: Bits, size: int) -> None:
         self._bits = bits
@@ -44,10 +41,8 @@ class TokenMask:
         flags = np.unpackbits(bits, count=size, bitorder="little").view(np.bool_)
         self.count: Final = int(np.count_nonzero(flags))
         """How many tokens may come next."""
-        self._few: IntArray | None = None
-        self._flags: _Flags | None = None
-        if self.count <= _FEW:
-            self._few = np.flatnonzero(flags).astype(np.int32)
+        few = np.flatnonzero(flags).astype(np.int32) if self.count <= _FEW else None
+        self._few: IntArray | None = few
 
     @property
     def only(self) -> int | None:
@@ -59,19 +54,17 @@ class TokenMask:
     ) -> tuple[FloatArray, TokenSubset | None]:
         """A row without the tokens that may not come: as the sampler takes it, with its columns.
 
-        logits: float32 [size], or the columns of `subset`. The row may come out empty.
+        logits: float32 [size], or the columns of `subset`. The row may come out empty, or of
+        nothing but -inf.
         """
-        if subset is not None:
-            kept = self._all_flags()[subset.ids]
-            return logits[kept], TokenSubset.ascending(subset.ids[kept])
-        if self._few is not None:
+        if self._few is None:
+            # Times as fast as indexing with the bytes.
+            terms = _TERMS.take(self._bits, axis=0).reshape(-1)[: self._size]
+            if subset is None:
+                return logits + terms, None
+            return logits + terms[subset.ids], subset
+        if subset is None:
             return logits[self._few], TokenSubset.ascending(self._few)
-        terms = _TERMS[self._bits].reshape(-1)[: self._size]
-        return np.add(logits, terms), None
-
-    def _all_flags(self) -> _Flags:
-        if self._flags is None:
-            self._flags = np.unpackbits(self._bits, count=self._size, bitorder="little").view(
-                np.bool_
-            )
-        return self._flags
+        columns = np.minimum(np.searchsorted(subset.ids, self._few), len(subset) - 1)
+        columns = columns[subset.ids[columns] == self._few]
+        return logits[columns], TokenSubset.ascending(subset.ids[columns])

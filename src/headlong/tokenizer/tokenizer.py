@@ -178,7 +178,12 @@ class Tokenizer:
         if kind is TokenType.NORMAL:
             # A character outside the byte table can only come from a faulty conversion; it stands
             # for itself, as everywhere else.
-            return b"".join(bytes((_BYTE_OF[c],)) if c in _BYTE_OF else c.encode() for c in text)
+            try:
+                return bytes([_BYTE_OF[c] for c in text])
+            except KeyError:
+                return b"".join(
+                    bytes((_BYTE_OF[c],)) if c in _BYTE_OF else c.encode() for c in text
+                )
         if kind is TokenType.BYTE and (byte := _BYTE_TOKEN.fullmatch(text)):
             return bytes((int(byte[1], 16),))
         return text.encode()
