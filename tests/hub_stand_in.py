@@ -60,8 +60,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(401, {"X-Error-Code": "RepoNotFound"}, b"{}")
         if path.startswith("/api/models/"):
             return self._list(path.removeprefix("/api/models/"))
-        user, repo, resolve, commit, *inner = path[1:].split("/")
-        assert resolve == "resolve"
+        user, repo, resolve, commit, *inner = [*path[1:].split("/"), "", "", ""]
+        inner = inner[:-3]
+        if resolve != "resolve":  # the library asks for more than files, e.g. on behalf of others
+            return self._answer(404, {}, b"{}")
         name = "/".join((user, repo, *inner))
         if commit != COMMIT or name not in hub.files:
             code = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}
