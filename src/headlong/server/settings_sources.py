@@ -127,4 +127,4 @@ def _place(name: str) -> Iterator[None]:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"the nearest is {near[0]}. 'headlong serve --print-config' lists all."
+    return f"the nearest is {near[0]}. 'headlong serve --help' lists all."
