@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from headlong.server.access import HostCheck, KeyCheck
 from headlong.server.api_error import ApiError, error_of, error_response
 from headlong.server.body_limit import BodyLimit
 from headlong.server.openai.routes import openai_routes
+from headlong.server.openapi import describe
 from headlong.server.request_body import validation_error
 from headlong.server.request_log import RequestLog, record_of
 from headlong.server.routes.absent import absent_routes
@@ -48,6 +50,7 @@ def create_app(service: Service, *, keys: Sequence[str] = ()) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes(service))
     app.include_router(absent_routes())
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
 
 

@@ -21,11 +21,15 @@ from headlong.server.api_error import ApiError, error_of, invalid
 from headlong.server.request_body import RequestBody
 from headlong.tokenizer import Tokenizer
 
-__all__ = ["SamplingFields", "Speculative"]
+__all__ = ["LEAST_PENALTY", "SamplingFields", "Speculative"]
 
 Number: TypeAlias = float
 BiasValue: TypeAlias = float | bool
 BiasToken: TypeAlias = int | str
+
+
+LEAST_PENALTY: Final = 0.01
+"""Logits are divided by it: a far smaller one would make infinities of them."""
 
 
 class Speculative(RequestBody):
@@ -97,7 +101,7 @@ class SamplingFields(RequestBody):
     top_p: Number | None = None
     min_p: Number | None = None
     typical_p: Number | None = None
-    repeat_penalty: Number | None = None
+    repeat_penalty: Number | None = Field(default=None, ge=LEAST_PENALTY)
     repeat_last_n: int | None = None
     presence_penalty: Number | None = None
     frequency_penalty: Number | None = None

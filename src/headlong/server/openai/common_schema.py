@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from headlong.sampling.params import MAX_DRAFT, MAX_SEED
 from headlong.server.openai.handling import (
     HandledField,
     Handling,
@@ -17,7 +18,7 @@ from headlong.server.openai.handling import (
     honoured,
     refused,
 )
-from headlong.server.sampling_fields import SamplingFields
+from headlong.server.sampling_fields import LEAST_PENALTY, SamplingFields
 from headlong.tokenizer import Tokenizer
 
 __all__ = [
@@ -164,6 +165,21 @@ _OFF: Final[Mapping[str, tuple[object, ...]]] = {
 }
 
 
+# What `SamplingParams` takes, for the OpenAPI document; it is checked there.
+_RANGES: Final[Mapping[str, tuple[float, float | None]]] = {
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "typical_p": (0, 1),
+    "repeat_penalty": (LEAST_PENALTY, 100),
+    "repeat_last_n": (-1, None),
+    "presence_penalty": (-100, 100),
+    "frequency_penalty": (-100, 100),
+    "seed": (-1, MAX_SEED),
+    "min_tokens": (0, None),
+    "speculative.n_max": (-1, MAX_DRAFT),
+}
+
+
 def _sampling_fields() -> Iterator[HandledField]:
     for name, note in _SAMPLING_NOTES.items():
         yield HandledField(name, Handling.HONOURED, note)
@@ -173,8 +189,26 @@ def _sampling_fields() -> Iterator[HandledField]:
         yield HandledField(name, Handling.REFUSED, "Nothing of the kind here.", neutral)
 
 
+def _say_more(schema: dict[str, Any]) -> None:
+    """Put what is known of inherited fields into the JSON schema of a request."""
+    properties = schema["properties"]
+    for name, field in CommonRequest.inherited.items():
+        own = properties[name]
+        own["description"] = field.note
+        own["x-handling"] = field.handling.value
+        if field.handling is Handling.REFUSED:
+            own["enum"] = [None, *field.neutral]
+        low, high = _RANGES.get(name, (None, None))
+        if low is not None:
+            own["minimum"] = low
+        if high is not None:
+            own["maximum"] = high
+
+
 class CommonRequest(RequestPart, SamplingFields):
     """Fields of both endpoints."""
+
+    model_config = ConfigDict(json_schema_extra=_say_more)
 
     inherited: ClassVar[Mapping[str, HandledField]] = {f.name: f for f in _sampling_fields()}
 
@@ -187,7 +221,9 @@ class CommonRequest(RequestPart, SamplingFields):
         f"Choices per prompt; up to {MOST_ANSWERS} in a request.", ge=1, le=MOST_ANSWERS
     )
     max_tokens: int | None = honoured("Default: until the context is full.", ge=1, le=MOST_TOKENS)
-    repetition_penalty: float | None = honoured("vLLM's name of `repeat_penalty`.", gt=0, le=100)
+    repetition_penalty: float | None = honoured(
+        "vLLM's name of `repeat_penalty`.", ge=LEAST_PENALTY, le=100
+    )
 
     # --- The answer's shape
 

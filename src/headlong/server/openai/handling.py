@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _HANDLING: Final = "x-handling"
-_NEUTRAL: Final = "x-neutral"
 
 
 class Handling(StrEnum):
@@ -58,8 +57,8 @@ def refused(note: str, *neutral: object) -> Any:
 
 def _field(handling: Handling, note: str, neutral: Sequence[object] = (), **limits: Any) -> Any:
     extra: dict[str, Any] = {_HANDLING: handling.value}
-    if neutral:
-        extra[_NEUTRAL] = list(neutral)
+    if handling is Handling.REFUSED:
+        extra["enum"] = [None, *neutral]
     limits.setdefault("default", None)
     return Field(description=note, json_schema_extra=extra, **limits)
 
@@ -98,7 +97,7 @@ class RequestPart(RequestBody):
         extra = field.json_schema_extra
         if not isinstance(extra, dict) or extra.get(_HANDLING) != Handling.REFUSED:
             return value
-        neutral = extra.get(_NEUTRAL, [])
+        neutral = extra["enum"]
         assert isinstance(neutral, list)
         if any(_same(value, one) for one in neutral):
             return value
@@ -120,7 +119,7 @@ def handled_fields(model: type[BaseModel]) -> Iterator[HandledField]:
         if not isinstance(extra, dict) or _HANDLING not in extra:
             yield inherited[info.alias or name]
             continue
-        neutral = extra.get(_NEUTRAL, [])
-        assert isinstance(neutral, list)
         handling = Handling(str(extra[_HANDLING]))
-        yield HandledField(info.alias or name, handling, info.description or "", tuple(neutral))
+        passes = extra["enum"] if handling is Handling.REFUSED else [None]
+        assert isinstance(passes, list)
+        yield HandledField(info.alias or name, handling, info.description or "", tuple(passes[1:]))

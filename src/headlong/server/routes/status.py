@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from headlong import __version__
@@ -71,8 +72,9 @@ def status_routes(service: Service) -> APIRouter:
             engine = None
         return Response(service.metrics.text(engine), media_type=CONTENT_TYPE_LATEST)
 
-    for path, route in (("/props", props), ("/slots", slots), ("/metrics", metrics)):
+    for path, route in (("/props", props), ("/slots", slots)):
         router.add_api_route(path, route, methods=["GET"])
+    router.add_api_route("/metrics", metrics, methods=["GET"], response_class=PlainTextResponse)
     return router
 
 
