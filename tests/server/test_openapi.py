@@ -26,7 +26,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 SOME = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,

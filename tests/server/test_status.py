@@ -167,7 +167,7 @@ def test_tokens_and_back(served: Served) -> None:
         ("/detokenize", {"tokens": [-1]}, "tokens"),
         ("/detokenize", {"tokens": "x"}, "tokens"),
         ("/detokenize", {}, "tokens"),
-        ("/apply-template", {"messages": [{"role": "user"}]}, "messages"),
+        ("/apply-template", {"messages": [{"role": "user"}]}, "messages.0"),
         ("/apply-template", {"messages": []}, "messages"),
         ("/apply-template", {"messages": [{"role": "user", "content": "x"}],
                              "chat_template_kwargs": {"colour": 1}}, "chat_template_kwargs"),

@@ -400,7 +400,7 @@ def test_events_end_with_done(served: Served) -> None:
         ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
         ({"min_tokens": 30}, "min_tokens", "max_tokens"),
         ({"speculative": {"n_max": 99}}, "speculative.n_max", "99"),
-        ({"repetition_penalty": 0}, "repetition_penalty", "greater than 0"),
+        ({"repetition_penalty": 0}, "repetition_penalty", "0.01"),
         ({"messages": [{"role": "user", "content": "x " * 3000}]}, "messages", "context"),
         ({"n": 200}, "n", "128"),
     ],

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from headlong.engine.chat import ChatRequest
 from headlong.errors import HeadlongError
 from headlong.server.api_error import error_of, invalid
+from headlong.server.openai.chat_schema import ChatCompletionRequest
+from headlong.server.openai.conversation import render
+from headlong.server.openai.tool_use import tool_use_of
 from headlong.server.request_body import JSONRoute, RequestBody
 from headlong.server.service import Service
 from headlong.server.wire import json_response
@@ -36,15 +38,6 @@ class DetokenizeRequest(RequestBody):
     """Tokens to turn into text, control tokens written out."""
 
     tokens: list[int]
-    model: str | None = None
-
-
-class ApplyTemplateRequest(RequestBody):
-    """A conversation to turn into a prompt."""
-
-    messages: list[dict[str, object]] = Field(min_length=1)
-    tools: list[dict[str, object]] | None = None
-    chat_template_kwargs: dict[str, object] | None = None
     model: str | None = None
 
 
@@ -78,14 +71,10 @@ def token_routes(service: Service) -> APIRouter:
             raise error_of(error, "tokens") from None
         return json_response({"content": text, "prompt": text})
 
-    async def apply_template(body: ApplyTemplateRequest) -> Response:
-        """The prompt that a conversation comes to."""
-        try:
-            template = await service.template()
-            chat = ChatRequest(body.messages, body.tools or (), body.chat_template_kwargs)
-            prompt = await service.aside(chat.render, template)
-        except HeadlongError as error:
-            raise error_of(error, "messages") from None
+    async def apply_template(body: ChatCompletionRequest) -> Response:
+        """The prompt that a request for a chat completion comes to."""
+        template = await service.template()
+        prompt = await service.aside(render, body, tool_use_of(body), template)
         return json_response({"prompt": prompt.text})
 
     for path, route in (
