@@ -94,7 +94,7 @@ def test_the_same_text_twice_takes_memory_once() -> None:
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
-    memory = Memory(budget=3 * (2 * PAGE_BYTES + 300))  # three times a page and a checkpoint
+    memory = Memory(budget=2 * 3 * 2 * PAGE_BYTES)  # half: three times a page and a checkpoint's
     texts = [tokens_of(PAGE + 6, seed) for seed in range(4)]
     for text in texts[:3]:
         memory.leave(text, PAGE + 5)
@@ -104,7 +104,17 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     report = memory.cache.report()
     assert (report.queries, report.hits) == (1, 1)
     assert (report.asked_tokens, report.found_tokens) == (PAGE + 6, PAGE + 5)
-    assert report.nbytes <= 3 * (2 * PAGE_BYTES + 300)
+    assert report.nbytes == 3 * (2 * PAGE_BYTES + 300)
+
+
+def test_checkpoints_have_a_half_of_their_own() -> None:
+    memory = Memory(budget=2 * 8 * 300 + 299)  # eight states; pages are not the limit
+    memory.cache = PrefixCache(memory.pool, 1, 2 * 8 * 300 + 299)
+    tokens = tokens_of(PAGE)
+    memory.leave(tokens, *range(1, 12))
+    assert memory.cache.report().checkpoints == 8
+    assert memory.position(tokens[:5]) == 4
+    assert memory.position(tokens[:3]) == 0
 
 
 def test_running_sequences_get_pages_that_were_only_kept() -> None:

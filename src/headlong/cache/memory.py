@@ -94,7 +94,7 @@ class Cache:
     ) -> None:
         attention = config.attention
         size = cache_size(config, kv_type, max_draft, mtp=mtp)
-        pages = pages_for(context) * sequences + retain // max(1, size.page)
+        pages = pages_for(context) * sequences + retain // 2 // max(1, size.page)
         if kv_type == "q8_0" and attention.head_dim % Q8_BLOCK:
             raise UnsupportedError(
                 f"a q8_0 cache needs heads of a multiple of {Q8_BLOCK}, and those of this model "

@@ -95,17 +95,21 @@ class _Mark:
 
 
 class PrefixCache:
-    """Pages and checkpoints worth up to ``budget`` bytes; those used longest ago go first."""
+    """Pages and checkpoints worth up to ``budget`` bytes, those used longest ago go first.
+
+    Half of it is for pages and half for what checkpoints set aside: memory of pages stays with the
+    process once it was used, so neither part could grow into the other's.
+    """
 
     def __init__(self, pool: PagePool, page_bytes: int, budget: int) -> None:
         self._pool = pool
         self._page_bytes = page_bytes
-        self._budget = budget
+        self._half = budget // 2
         self._root = _Node(None, b"", -1)
         # Least recently used first.  A node is always used after its children, so the first of
         # all has none.
-        self._entries: OrderedDict[_Node | _Mark, int] = OrderedDict()
-        self._nbytes = 0
+        self._entries: OrderedDict[_Node | _Mark, None] = OrderedDict()
+        self._set_aside = 0
         self._queries = self._hits = self._asked = self._found = 0
         pool.reclaim = self._reclaim
 
@@ -142,7 +146,7 @@ class PrefixCache:
             if child is None:
                 child = node.children[key] = _Node(node, key, page)
                 self._pool.share(page)
-                self._enter(child, self._page_bytes)
+                self._entries[child] = None
             node = child
         key = row[full * PAGE :].tobytes()
         mark = node.marks.get(key)
@@ -151,7 +155,8 @@ class PrefixCache:
             mark = _Mark(node, key, page, checkpoint.position, checkpoint.state, checkpoint.hidden)
             node.marks[key] = mark
             self._pool.share(page)
-            self._enter(mark, mark.nbytes + self._page_bytes)
+            self._entries[mark] = None
+            self._set_aside += mark.nbytes
         self._use(mark)
         self._shrink()
 
@@ -166,7 +171,7 @@ class PrefixCache:
         return PrefixCacheReport(
             pages=len(self._entries) - marks,
             checkpoints=marks,
-            nbytes=self._nbytes,
+            nbytes=self._set_aside + len(self._entries) * self._page_bytes,
             queries=self._queries,
             hits=self._hits,
             asked_tokens=self._asked,
@@ -185,10 +190,6 @@ class PrefixCache:
                 return furthest, depth
             node, depth = below, depth + PAGE
 
-    def _enter(self, entry: _Node | _Mark, nbytes: int) -> None:
-        self._entries[entry] = nbytes
-        self._nbytes += nbytes
-
     def _use(self, mark: _Mark) -> None:
         self._entries.move_to_end(mark)
         node: _Node | None = mark.node
@@ -197,8 +198,10 @@ class PrefixCache:
             node = node.parent
 
     def _shrink(self) -> None:
-        while self._nbytes > self._budget and self._entries:
+        while len(self._entries) * self._page_bytes > self._half:
             self._remove(next(iter(self._entries)))
+        while self._set_aside > self._half:
+            self._remove(next(entry for entry in self._entries if isinstance(entry, _Mark)))
 
     def _reclaim(self) -> bool:
         """Let go of what was used longest ago, until a page is free."""
@@ -208,8 +211,9 @@ class PrefixCache:
         return self._pool.free > before
 
     def _remove(self, entry: _Node | _Mark) -> None:
-        self._nbytes -= self._entries.pop(entry)
+        del self._entries[entry]
         if isinstance(entry, _Mark):
+            self._set_aside -= entry.nbytes
             del entry.node.marks[entry.key]
         else:
             assert not entry.children and not entry.marks, "a node is used after its children"
