@@ -30,6 +30,7 @@ class Behaviour:
 
     model: str = "stand-in-2B-Q4_K_M"
     has_mtp: bool = True
+    longest_draft: int = 7
     progress: float | None = None  # of loading; None: loaded
     key: str | None = None
     refusals: list[tuple[int, dict[str, str], dict[str, str]]] = field(default_factory=list)
@@ -94,7 +95,9 @@ class Handler(BaseHTTPRequestHandler):
                 "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
                 "repeat_penalty": 1.0, "max_tokens": -1, "seed": -1,
             }  # fmt: skip
-            self.json(200, {"default_generation_settings": {"n_ctx": 8192, "params": params}})
+            drafts = {"longest": self.behaviour.longest_draft}
+            settings = {"n_ctx": 8192, "params": params}
+            self.json(200, {"default_generation_settings": settings, "speculative": drafts})
         elif self.path == "/v1/models":
             meta = {"n_ctx": 8192, "has_mtp": self.behaviour.has_mtp, "rehearsal": False}
             self.json(200, {"object": "list", "data": [{"id": self.behaviour.model, "meta": meta}]})

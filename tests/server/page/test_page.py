@@ -475,6 +475,26 @@ def test_a_file_without_a_head(open_page: Open, behaviour: Behaviour) -> None:
         assert not page.is_visible(gone), gone
 
 
+def test_drafts_are_as_long_as_the_server_makes_them(open_page: Open, behaviour: Behaviour) -> None:
+    behaviour.longest_draft = 3
+    page = open_page()
+    page.wait_for_selector("#model:not(:empty)")
+    page.select_option("#speculation", "3")
+    assert page.locator("#speculation option:disabled").count() == 4
+    behaviour.longest_draft = 2
+    page.reload()
+    page.wait_for_selector("#model:not(:empty)")
+    assert page.input_value("#speculation") == "auto"
+    send(page, "Shorter")
+    assert "speculative" not in behaviour.requests[0]
+    behaviour.longest_draft = 0
+    page.click("#new")
+    page.reload()
+    page.wait_for_selector("#model:not(:empty)")
+    assert "the server makes no drafts" in page.inner_text("#welcome-model")
+    assert not page.is_visible("#speculation")
+
+
 # --- safety ----------------------------------------------------------------------------------
 
 

@@ -328,9 +328,17 @@ class App {
     const [model] = models.data ?? [];
     this.model = model?.id ?? "";
     const name = shortModelName(this.model || props.model_path);
-    const about = { ...props.default_generation_settings, ...props, ...model?.meta };
+    const about = {
+      n_ctx: props.default_generation_settings?.n_ctx,
+      longest: props.speculative?.longest,
+      ...model?.meta,
+    };
     byId("welcome-model").textContent = describeModel(name, about);
-    document.body.classList.toggle("no-drafts", about.has_mtp === false);
+    this.settings.longestDraft = about.has_mtp === false ? 0 : (about.longest ?? Infinity);
+    document.body.classList.toggle("no-drafts", this.settings.longestDraft === 0);
+    for (const option of byId("speculation").options) {
+      option.disabled = Number(option.value) > this.settings.longestDraft;
+    }
     this.#showSettings();
     byId("model").textContent = name;
   }
@@ -447,7 +455,7 @@ class App {
     showSampler(byId("sampler"), this.settings, samplerDefaults(this.props));
     byId("thinking").value = this.settings.thinking;
     byId("settings-key").value = this.server.key;
-    byId("speculation").value = this.settings.speculation;
+    byId("speculation").value = this.settings.drafts;
     byId("theme").value = this.settings.theme;
   }
 
@@ -467,10 +475,11 @@ function isSend(event) {
 }
 
 /** One line on the model that answers. */
-function describeModel(name, { n_ctx: context, has_mtp: head, rehearsal }) {
+function describeModel(name, { n_ctx: context, has_mtp: head, longest, rehearsal }) {
   const parts = [name];
   if (context > 0) parts.push(`${context.toLocaleString("en")} tokens of context`);
-  if (head === true) parts.push("drafts with its MTP head");
+  if (head === true && longest === 0) parts.push("the server makes no drafts");
+  else if (head === true) parts.push("drafts with its MTP head");
   if (head === false) parts.push("no MTP head");
   if (rehearsal) parts.push("a rehearsal file: its words mean nothing");
   return parts.join(" · ");

@@ -22,11 +22,17 @@ class Settings {
     this.theme = ["light", "dark"].includes(kept.theme) ? kept.theme : "auto";
     this.tint = kept.tint !== false;
     this.raw = kept.raw === true;
+    this.longestDraft = Infinity; // the server's; not kept
     this.system = typeof kept.system === "string" ? kept.system : "";
   }
 
   save() {
-    keep.set("settings", { ...this });
+    keep.set("settings", { ...this, longestDraft: undefined });
+  }
+
+  /** The choice of drafts, as far as the server makes them. */
+  get drafts() {
+    return Number(this.speculation) > this.longestDraft ? "auto" : this.speculation;
   }
 
   /** What a request for an answer says besides its messages. */
@@ -34,7 +40,7 @@ class Settings {
     return {
       ...this.sampler,
       seed: this.sampler.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
-      ...speculationFields(this.speculation),
+      ...speculationFields(this.drafts),
       ...(this.thinking === "auto"
         ? {}
         : { chat_template_kwargs: { enable_thinking: this.thinking === "on" } }),
