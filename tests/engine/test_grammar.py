@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from grammar_cases import SCHEMAS, TOOLS
 
+from grammar_cases import SCHEMAS, TOOLS
 from headlong.engine import grammar as grammar_module
 from headlong.engine.grammar import GrammarCompiler, GrammarState
 from headlong.errors import HeadlongError, ParameterError
@@ -288,7 +288,7 @@ def test_a_grammar_may_become_too_complex_for_its_own_request(
     compiler: GrammarCompiler, tokenizer: Tokenizer
 ) -> None:
     state = compiler.start(Grammar.text("start: /((a{1,1000}){1,1000}){1,1000}/"))
-    with pytest.raises(HeadlongError, match="the grammar cannot be followed any further: .*too"):
+    with pytest.raises(HeadlongError, match=r"the grammar cannot be followed any further: .*too"):
         follow(state, tokenizer.encode("a") * 500)
     compiler.check(Grammar.choice(["others go on"]))
 

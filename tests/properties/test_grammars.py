@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grammar_cases import SCHEMAS, TOOLS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from grammar_cases import SCHEMAS, TOOLS
 from headlong import LLM, Completion, Grammar, SamplingParams
 from headlong.tokenizer import ToolCallParser
 from tiny import Chain, TinySpec, write_tiny
