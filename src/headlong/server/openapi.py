@@ -7,7 +7,19 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-__all__ = ["describe"]
+__all__ = ["EVENTS", "describe"]
+
+EVENTS: Final = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "description": "An event of a streamed answer; its data is JSON.",
+            "required": ["data"],
+            "properties": {"data": {"type": "string"}},
+        }
+    }
+}
+"""The content of an answer that is streamed where the request says so."""
 
 _ERROR: Final = {
     "type": "object",

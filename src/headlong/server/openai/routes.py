@@ -27,6 +27,7 @@ from headlong.server.openai.common_schema import CommonRequest
 from headlong.server.openai.completion_events import CompletionEvents, WholeCompletion
 from headlong.server.openai.completion_request import ask_completion
 from headlong.server.openai.completion_schema import CompletionRequest
+from headlong.server.openapi import EVENTS
 from headlong.server.request_body import JSONRoute
 from headlong.server.request_log import RequestRecord, record_of
 from headlong.server.service import Service
@@ -81,8 +82,7 @@ def openai_routes(service: Service) -> APIRouter:
 
 def _responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """What the OpenAPI document says of answers: whole ones, or events."""
-    events = {"schema": {"type": "string", "description": "Server-sent events."}}
-    return {200: {"model": answer, "content": {"text/event-stream": events}}}
+    return {200: {"model": answer, "content": EVENTS}}
 
 
 async def _respond(

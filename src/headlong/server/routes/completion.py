@@ -11,6 +11,7 @@ from headlong.server.answer import Answers
 from headlong.server.api_error import error_of
 from headlong.server.completion_request import CompletionRequest
 from headlong.server.native_answers import NativeAnswers
+from headlong.server.openapi import EVENTS
 from headlong.server.request_body import JSONRoute
 from headlong.server.request_log import RequestRecord, record_of
 from headlong.server.service import Service
@@ -50,7 +51,10 @@ def completion_routes(service: Service) -> APIRouter:
         return json_response(done[0] if body.single else done)
 
     for path in ("/completion", "/completions"):
-        router.add_api_route(path, completion, methods=["POST"], tags=["llama-server"])
+        router.add_api_route(
+            path, completion, methods=["POST"], tags=["llama-server"],
+            responses={200: {"content": EVENTS}},
+        )  # fmt: skip
     return router
 
 
