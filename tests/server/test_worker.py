@@ -299,6 +299,29 @@ def test_an_error_comes_after_what_was_made() -> None:
     run(take())
 
 
+def test_nothing_is_heard_of_an_answer_after_its_last(model: Path) -> None:
+    async def serve() -> None:
+        engine = Held(loads(model))
+        heard: list[tuple[Answer, bool]] = []
+        async with working(engine) as worker:
+            worker.observers.append(lambda made: heard.extend((m.answer, m.last) for m in made))
+            engine.let_go()
+            for steps in range(12):
+                answer = worker.submit(PROMPT, LONG)
+                async with answer:
+                    for _ in range(steps):
+                        await anext(answer)
+                await asyncio.sleep(0.002)
+            assert (await read(worker.submit(PROMPT, SHORT)))[-1].completion is not None
+        ended: set[Answer] = set()
+        for answer, last in heard:
+            assert answer not in ended
+            ended |= {answer} if last else set()
+        assert len(ended) == 13
+
+    run(serve())
+
+
 def test_deliveries_say_what_they_are() -> None:
     one = Delivery(Answer([1], SHORT, special=False, news=asyncio.Event(), leave=print), (), None,
                    last=False)  # fmt: skip

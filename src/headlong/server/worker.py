@@ -271,11 +271,12 @@ class Worker:
 
     def _deliver(self, made: Sequence[Delivery]) -> None:
         """What a step made, on the event loop."""
+        # Steps that were under way when an answer was left still tell of it.
+        made = [one for one in made if one.answer in self._open]
         for one in made:
-            if one.answer in self._open:
-                one.answer.deliver(one.chunks, one.error, last=one.last)
-                if one.last:
-                    self._close(one.answer)
+            one.answer.deliver(one.chunks, one.error, last=one.last)
+            if one.last:
+                self._close(one.answer)
         for observe in self.observers:
             observe(made)
 
