@@ -86,3 +86,13 @@ def test_a_request_takes_nothing_else_for_a_grammar() -> None:
 def test_a_grammar_ends_the_answer_and_nothing_may_forbid_it() -> None:
     with pytest.raises(ParameterError, match="ignore_eos and grammar exclude each other"):
         SamplingParams(grammar=Grammar.json_object(), ignore_eos=True)
+
+
+def test_calls_may_come_instead_of_a_form() -> None:
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    grammar = Grammar.json_object().or_tool_calls(tools, parallel=False)
+    assert grammar.source == Grammar.json_object().source
+    assert grammar.calls == Grammar.tool_calls(tools, parallel=False).source
+    assert grammar.after_reasoning().calls == grammar.calls
+    with pytest.raises(ParameterError, match="bytes"):
+        Grammar.text("a" * MOST_GRAMMAR_BYTES).or_tool_calls(tools)

@@ -78,5 +78,7 @@ def test_a_sampler_reads_whole_rows_only_where_somebody_asked() -> None:
 
 @pytest.mark.parametrize("value", [-1, 21, 1.5, True, "5"])
 def test_the_number_of_alternatives_is_checked(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"logprobs is .* a whole number from 0 to 20, or None"):
+    with pytest.raises(
+        ParameterError, match=r"logprobs is .* a whole number from 0 to 20, or None"
+    ):
         SamplingParams(logprobs=value)

@@ -297,8 +297,11 @@ def _source(grammar: Grammar) -> str:
             raise ParameterError(f"grammar: more than {_MOST_INTERSECTIONS} intersections (&)")
         part = {"lark_grammar": lark}
     parts = [part]
+    if grammar.calls is not None:
+        calls: dict[str, object] = {"name": "calls", "lark_grammar": grammar.calls}
+        parts = [{"lark_grammar": "start: @form | @calls"}, {"name": "form", **part}, calls]
     if grammar.reasoning:
-        parts = [{"lark_grammar": _REASONING}, {"name": "answer", **part}]
+        parts = [{"lark_grammar": _REASONING}, {"name": "answer", **parts[0]}, *parts[1:]]
     return json.dumps({"grammars": parts})
 
 

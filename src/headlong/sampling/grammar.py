@@ -32,20 +32,22 @@ class Grammar:
     """A grammar that an answer must match, made by one of the class methods.
 
     ``form`` says how ``source`` is to be read; ``reasoning``: the answer begins inside a reasoning
-    block, whose text is free.  Raises `ParameterError` for what cannot be written down; whether a
-    grammar makes sense is known when it is compiled (`LLM.check_grammar`).
+    block, whose text is free; ``calls``: rules in Lark of calls that may come instead.  Raises
+    `ParameterError` for what cannot be written down; whether a grammar makes sense is known when it
+    is compiled (`LLM.check_grammar`).
     """
 
     form: Form
     source: str
     reasoning: bool = False
+    calls: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what is empty, no text, or too long to be compiled."""
         if not isinstance(self.source, str) or not self.source.strip():
             raise ParameterError("the grammar is empty; leave it out or say what may be answered")
         try:
-            size = len(self.source.encode())
+            size = len((self.source + (self.calls or "")).encode())
         except UnicodeEncodeError:
             raise ParameterError("the grammar holds a lone surrogate, no character") from None
         if size > MOST_GRAMMAR_BYTES:
@@ -116,6 +118,12 @@ class Grammar:
         required ones always; strings are bare text, other types JSON.
         """
         return cls("lark", tool_call_rules(tools, names, parallel))
+
+    def or_tool_calls(
+        self, tools: Sequence[Mapping[str, object]], parallel: bool = True
+    ) -> Grammar:
+        """An answer of this form, or calls of tools as in `tool_calls`."""
+        return replace(self, calls=tool_call_rules(tools, None, parallel))
 
     def after_reasoning(self) -> Grammar:
         """The same for an answer whose prompt opened a reasoning block.

@@ -272,12 +272,33 @@ def test_json_of_a_schema(client: openai.OpenAI) -> None:
         assert choice.finish_reason == "stop"
 
 
-def test_json_after_reasoning(client: openai.OpenAI) -> None:
-    extra = {"chat_template_kwargs": {"enable_thinking": True}}
-    choice = ask(client, response_format=FORMAT, max_tokens=400, extra=extra).choices[0]
+@pytest.mark.parametrize("tools", [[], SMALL_TOOLS])
+def test_json_after_reasoning(client: openai.OpenAI, tools: Any) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": True}, "tools": tools}
+    choice = ask(client, response_format=FORMAT, max_tokens=300, extra=extra).choices[0]
     if choice.finish_reason == "stop":
         assert json.loads(choice.message.content or "")["kind"] in ("sum", "product")
     assert choice.message.to_dict()["reasoning_content"]
+
+
+def test_json_of_a_schema_or_a_call(client: openai.OpenAI) -> None:
+    def said(opening: str, *others: str) -> Any:
+        """An answer that begins with the opening, not with one of the others."""
+        bias = [[opening, 100], *([other, -100] for other in others)]
+        return ask(
+            client, tools=SMALL_TOOLS, response_format=FORMAT, parallel_tool_calls=False,
+            max_tokens=200, extra={"logit_bias": bias},
+        ).choices[0]  # fmt: skip
+
+    called = said("<tool_call>", "{")
+    assert called.finish_reason == "tool_calls"
+    assert called.message.content is None
+    (call,) = called.message.tool_calls
+    assert call.function.name in ("weather", "now")
+    answered = said("{", "<tool_call>", "<")
+    assert answered.finish_reason == "stop"
+    assert set(json.loads(answered.message.content)) == {"kind", "exact"}
+    assert answered.message.tool_calls is None
 
 
 def test_other_forms(client: openai.OpenAI) -> None:
@@ -388,11 +409,6 @@ def test_events_end_with_done(served: Served) -> None:
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens", "differ"),
         ({"top_logprobs": 3}, "top_logprobs", "'logprobs'"),
         ({"tool_choice": "required"}, "tool_choice", "no 'tools'"),
-        (
-            {"tools": TOOLS, "response_format": FORMAT},
-            "response_format.json_schema.schema",
-            "tools",
-        ),
         ({"json_schema": {"type": "objec"}}, "json_schema", "objec"),
         ({"grammar": "root ::= ("}, "grammar", "grammar"),
         ({"chat_template_kwargs": {"x": 1}}, "chat_template_kwargs", "enable_thinking"),
@@ -418,6 +434,19 @@ def test_refusals(client: openai.OpenAI, fields: dict[str, Any], param: str, par
 def test_models(client: openai.OpenAI, tmp_path: Path) -> None:
     assert client.models.list().data[0].id == "tiny"
     assert ask(client, model="anything", max_tokens=1).model == "tiny"
+
+
+def test_an_event_for_every_token() -> None:
+    with (
+        bundled_model() as path,
+        serving(loads(path), stream_per_token=True) as served,
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        events = stream(client, extra={"return_drafts": True, "return_tokens": True})
+        steps = [event for event in events if "drafts" in event]
+        assert [event["drafts"]["tokens"] for event in steps] == [1] * 24
+        assert sum(event["drafts"]["accepted"] for event in steps) > 0
+        assert content(events) == ask(client).choices[0].message.content
 
 
 def test_other_models_can_be_refused() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from headlong.errors import HeadlongError
+from headlong.errors import HeadlongError, ParameterError
 from headlong.llm import LLM
 from headlong.server.api_error import error_of, invalid
 from headlong.server.openai.answering import Pair, choices_of
@@ -76,14 +76,16 @@ def ask_chat(
 
 
 def _form(request: ChatCompletionRequest, tool_use: ToolUse) -> Form | None:
+    """What the answer keeps to: calls that must be, or the form asked for, or calls instead."""
     form, calls = form_of(request), tool_use.grammar()
-    if form is not None and tool_use.tools:
-        raise invalid(
-            form.field,
-            f"'{form.field}' gives a form to an answer that may be a call of one of the 'tools'; "
-            "leave one of them out, or set 'tool_choice' to 'none'.",
-        )
-    return form if calls is None else Form(calls, "tools")
+    if calls is not None:
+        return Form(calls, "tools")
+    if form is None or not tool_use.tools:
+        return form
+    try:
+        return replace(form, grammar=form.grammar.or_tool_calls(tool_use.tools, tool_use.parallel))
+    except ParameterError as error:
+        raise invalid("tools", str(error)) from None
 
 
 def _max_tokens(request: ChatCompletionRequest) -> int | None:

@@ -104,6 +104,7 @@ async def _respond(
         whole = await while_connected(request.receive, _whole(answers, made, record))
         return json_response(as_json(whole))
     events = _events(answers, made, shown, record)
+    await anext(events)  # from here on, closing it cancels the answers
     keep_alive = _keep_alive(service, body)
     return EventStream(events, keep_alive=keep_alive, end=DONE, record=record)
 
@@ -112,6 +113,7 @@ async def _events(
     answers: Answers, made: _Events, shown: Shown, record: RequestRecord
 ) -> AsyncGenerator[bytes, None]:
     async with answers:
+        yield b""  # for `_respond`
         async for index, chunk in answers:
             if chunk.completion is not None:
                 record.completed(chunk.completion)
