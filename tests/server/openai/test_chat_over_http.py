@@ -13,7 +13,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from scripted import TOOL_TEMPLATE, TOOLS
 from serving import Served, serving
-from serving_engines import loads
+from serving_engines import CONTEXT, loads
 
 from headlong.tools.demo import bundled_model
 
@@ -352,9 +352,17 @@ def test_length(client: openai.OpenAI) -> None:
     exact = ask(client, max_tokens=300, extra={"ignore_eos": True})
     assert exact.usage is not None
     assert exact.usage.completion_tokens == 300
-    both = ask(client, max_completion_tokens=24)
+    both = ask(client, max_completion_tokens=24, extra={"n_predict": 24})
     assert both.usage is not None
     assert both.usage.completion_tokens == 24
+
+
+def test_until_the_context_is_full(client: openai.OpenAI) -> None:
+    for fields in ({"max_tokens": -1}, {"max_tokens": None}):
+        answer = ask(client, **fields, extra={"ignore_eos": True, "temperature": 0})
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == CONTEXT
+        assert answer.choices[0].finish_reason == "length"
 
 
 def test_what_events_tell_besides(client: openai.OpenAI) -> None:
@@ -406,7 +414,8 @@ def test_events_end_with_done(served: Served) -> None:
         ({"temprature": 1}, "temprature", "did you mean 'temperature'"),
         ({"top_p": 3}, "top_p", "from 0 to 1"),
         ({"messages": []}, "messages", "at least 1"),
-        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens", "differ"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens", "differ"),
+        ({"max_tokens": 0}, "max_tokens", "1 or more"),
         ({"top_logprobs": 3}, "top_logprobs", "'logprobs'"),
         ({"tool_choice": "required"}, "tool_choice", "no 'tools'"),
         ({"json_schema": {"type": "objec"}}, "json_schema", "objec"),

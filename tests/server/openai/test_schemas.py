@@ -98,7 +98,7 @@ def test_unknown_fields_are_errors_that_name_the_nearest(model: type[CommonReque
         ({"n": 0}, "n", "greater than or equal to 1"),
         ({"n": 1000}, "n", "128"),
         ({"n": True}, "n", "integer"),
-        ({"max_tokens": 0}, "max_tokens", "1"),
+        ({"max_tokens": -2}, "max_tokens", "-1"),
         ({"max_tokens": "5"}, "max_tokens", "integer"),
         ({"stream": "yes"}, "stream", "boolean"),
         (

@@ -137,7 +137,6 @@ def choices_of(
     llm: LLM,
     prompts: Iterable[list[int]],
     *,
-    max_tokens: int | None,
     logprobs: int | None,
     form: Form | None,
     reasoning: bool = False,
@@ -166,7 +165,7 @@ def choices_of(
         more["repeat_penalty"] = request.repetition_penalty
     if request.cache_prompt is not None:
         more["cache_prompt"] = request.cache_prompt
-    params = request.sampling(llm, max_tokens=max_tokens, **more)
+    params = request.sampling(llm, max_tokens=request.most_tokens(), **more)
     return [
         (tokens, _reseeded(params, choice)) for tokens in each for choice in range(request.choices)
     ]

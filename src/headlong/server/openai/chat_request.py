@@ -67,7 +67,6 @@ def ask_chat(
         request,
         llm,
         [tokens],
-        max_tokens=_max_tokens(request),
         logprobs=_logprobs(request),
         form=form,
         reasoning=opens_reasoning(prompt.text),
@@ -86,15 +85,6 @@ def _form(request: ChatCompletionRequest, tool_use: ToolUse) -> Form | None:
         return replace(form, grammar=form.grammar.or_tool_calls(tool_use.tools, tool_use.parallel))
     except ParameterError as error:
         raise invalid("tools", str(error)) from None
-
-
-def _max_tokens(request: ChatCompletionRequest) -> int | None:
-    old, new = request.max_tokens, request.max_completion_tokens
-    if old is not None and new is not None and old != new:
-        raise invalid(
-            "max_tokens", "'max_tokens' and 'max_completion_tokens' differ; give one of them."
-        )
-    return old if new is None else new
 
 
 def _logprobs(request: ChatCompletionRequest) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -185,7 +186,7 @@ class ChatCompletionRequest(CommonRequest):
         "The conversation; see below.", default=..., min_length=1, max_length=MOST_MESSAGES
     )
     max_completion_tokens: int | None = honoured(
-        "OpenAI's newer name of `max_tokens`; both must agree.", ge=1, le=MOST_TOKENS
+        "OpenAI's newer name of `max_tokens`; both must agree.", ge=-1, le=MOST_TOKENS
     )
     logprobs: bool | None = honoured("Of every generated token, reasoning and calls included.")
     top_logprobs: int | None = honoured(
@@ -240,4 +241,10 @@ class ChatCompletionRequest(CommonRequest):
     documents: list[Any] | None = refused("put them into messages.", [])
     add_special_tokens: bool | None = refused("the template writes them.", False)
     mm_processor_kwargs: Any = refused("this model reads text.")
+    include_reasoning: bool | None = refused("see `reasoning_format`.", True)
     parse_tool_calls: bool | None = refused("with `tool_choice` none nothing is parsed.", True)
+
+    @property
+    def limits(self) -> Mapping[str, int | None]:
+        """What each field that limits the answer's length says."""
+        return {**super().limits, "max_completion_tokens": self.max_completion_tokens}

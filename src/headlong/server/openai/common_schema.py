@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from headlong.sampling.params import MAX_DRAFT, MAX_SEED
+from headlong.server.api_error import invalid
 from headlong.server.openai.handling import (
     HandledField,
     Handling,
@@ -220,7 +221,12 @@ class CommonRequest(RequestPart, SamplingFields):
     n: int | None = honoured(
         f"Choices per prompt; up to {MOST_ANSWERS} in a request.", ge=1, le=MOST_ANSWERS
     )
-    max_tokens: int | None = honoured("Default: until the context is full.", ge=1, le=MOST_TOKENS)
+    max_tokens: int | None = honoured(
+        "Default, and -1: until the context is full.", ge=-1, le=MOST_TOKENS
+    )
+    n_predict: int | None = honoured(
+        "llama-server's name of `max_tokens`; both must agree.", ge=-1, le=MOST_TOKENS
+    )
     repetition_penalty: float | None = honoured(
         "vLLM's name of `repeat_penalty`.", ge=LEAST_PENALTY, le=100
     )
@@ -281,6 +287,7 @@ class CommonRequest(RequestPart, SamplingFields):
     user: str | None = accepted("Nothing is kept by user.")
     service_tier: Literal["auto", "default"] | None = accepted("There is one tier, `default`.")
     request_id: str | None = accepted("The answer has an id of its own.")
+    n_probs: int | None = refused("ask for `logprobs`.", 0)
     cache_salt: str | None = refused("kept prompts are shared between all requests.")
     priority: int | None = refused("requests are served in turn.", 0)
     length_penalty: float | None = refused("there is no beam search.", 1)
@@ -323,6 +330,24 @@ class CommonRequest(RequestPart, SamplingFields):
     def choices(self) -> int:
         """Answers per prompt."""
         return self.n or 1
+
+    @property
+    def limits(self) -> Mapping[str, int | None]:
+        """What each field that limits the answer's length says."""
+        return {"max_tokens": self.max_tokens, "n_predict": self.n_predict}
+
+    def most_tokens(self) -> int | None:
+        """Most tokens of an answer; None: until the context is full.
+
+        Raises `ApiError` where two fields say so differently.
+        """
+        given = {name: limit for name, limit in self.limits.items() if limit is not None}
+        for name, limit in given.items():
+            first = next(iter(given))
+            if limit != given[first]:
+                raise invalid(name, f"'{first}' and '{name}' differ; give one of them.")
+        limit = next(iter(given.values()), -1)
+        return None if limit == -1 else limit
 
     def _bias(self, tokenizer: Tokenizer) -> dict[int, float]:
         """As for every request, and with OpenAI's lowest bias as the ban that it means."""

@@ -39,7 +39,6 @@ def ask_completion(request: CompletionRequest, llm: LLM) -> AskedCompletion:
         request,
         llm,
         [list(prompt.tokens) for prompt in prompts],
-        max_tokens=request.max_tokens,
         logprobs=request.logprobs,
         form=form_of(request),
     )
