@@ -4,94 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletion
-from scripted import TOOL_TEMPLATE, TOOLS
+from chatting import FORMAT, MESSAGES, SCHEMA, SMALL_TOOLS, ask, content, stream
+from scripted import TOOLS
 from serving import Served, serving
 from serving_engines import CONTEXT, loads
 
 from headlong.tools.demo import bundled_model
-
-MESSAGES: Any = [{"role": "user", "content": "Write a function that adds two numbers."}]
-# The model would begin with an empty block of its own.
-QUIET: Any = {"chat_template_kwargs": {"enable_thinking": False}}
-SCHEMA = {
-    "type": "object",
-    "properties": {"kind": {"enum": ["sum", "product"]}, "exact": {"type": "boolean"}},
-    "required": ["kind", "exact"],
-    "additionalProperties": False,
-}
-FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
-SMALL_TOOLS: Any = [
-    {
-        "type": "function",
-        "function": {
-            "name": "weather",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "city": {"enum": ["Paris", "Rome"]},
-                    "days": {"type": "integer", "minimum": 1, "maximum": 9},
-                },
-                "required": ["city", "days"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    {"type": "function", "function": {"name": "now"}},
-]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    template = tmp_path_factory.mktemp("template") / "tools.jinja"
-    template.write_text(TOOL_TEMPLATE)
-    with (
-        bundled_model() as path,
-        serving(
-            loads(path, sequences=4, cache_ram=64),
-            chat_template_file=template,
-            alias=("tiny", "small"),
-        ) as it,
-    ):
-        yield it
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as made:
-        yield made
-
-
-def ask(client: openai.OpenAI, **fields: Any) -> ChatCompletion:
-    given: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "max_tokens": 24, "seed": 5}
-    extra = QUIET | fields.pop("extra", {})
-    answer = client.chat.completions.create(**(given | fields), extra_body=extra)
-    assert isinstance(answer, ChatCompletion)
-    return answer
-
-
-def stream(client: openai.OpenAI, **fields: Any) -> list[dict[str, Any]]:
-    given: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "max_tokens": 24, "seed": 5}
-    extra = QUIET | fields.pop("extra", {})
-    with client.chat.completions.create(
-        **(given | fields), stream=True, extra_body=extra
-    ) as events:
-        return [event.to_dict() for event in events]
-
-
-def content(events: list[dict[str, Any]], index: int = 0, name: str = "content") -> str:
-    return "".join(
-        choice["delta"].get(name) or ""
-        for event in events
-        for choice in event["choices"]
-        if choice["index"] == index
-    )
 
 
 def test_an_answer(client: openai.OpenAI) -> None:
@@ -472,32 +395,3 @@ def test_other_models_can_be_refused() -> None:
         with pytest.raises(openai.BadRequestError) as refused:
             ask(client, tools=TOOLS)
         assert refused.value.param == "tools"
-
-
-SAME: list[dict[str, Any]] = [
-    {"temperature": 0},
-    {"temperature": 0.9, "seed": 3},
-    {"response_format": FORMAT},
-    {"tools": SMALL_TOOLS, "tool_choice": "required", "max_tokens": 60},
-    {"frequency_penalty": 0.7, "presence_penalty": 0.3},
-]
-
-
-@pytest.mark.parametrize("fields", SAME)
-def test_speculation_changes_nothing(client: openai.OpenAI, fields: dict[str, Any]) -> None:
-    def said(speculative: dict[str, int] | None) -> Any:
-        extra: dict[str, Any] = {"return_tokens": True}
-        if speculative is not None:
-            extra["speculative"] = speculative
-        answer = ask(client, **fields, logprobs=True, top_logprobs=2, extra=extra)
-        drafted = answer.to_dict()["timings"]["draft_n"]  # type: ignore[index]
-        assert (drafted == 0) == (speculative == {"n_max": 0})
-        choice = answer.choices[0].to_dict()
-        for call in choice["message"].get("tool_calls", ()):  # type: ignore[attr-defined]
-            del call["id"]
-        return choice
-
-    plain = said({"n_max": 0})
-    assert said({"n_max": 3}) == plain
-    assert said({"n_max": 1}) == plain
-    assert said(None) == plain
