@@ -145,6 +145,7 @@ def test_speculation_changes_nothing(client: openai.OpenAI, fields: dict[str, An
         ({"echo": True, "logprobs": 1}, "echo", "'logprobs'"),
         ({"logprobs": 30}, "logprobs", "20"),
         ({"n": 100, "prompt": ["a", "b"]}, "n", "128"),
+        ({"n": 67}, "n", "67 answers at once"),
     ],
 )
 def test_refusals(client: openai.OpenAI, fields: dict[str, Any], param: str, part: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -89,7 +89,7 @@ async def _respond(
     service: Service,
     request: Request,
     body: CommonRequest,
-    pairs: Iterable[Pair],
+    pairs: list[Pair],
     field: str,
     made: _Events | _Whole,
     shown: Shown,
@@ -98,7 +98,8 @@ async def _respond(
     try:
         answers = service.worker.submit_all(pairs)
     except HeadlongError as error:
-        raise error_of(error, field) from None
+        most = service.worker.limits.queue + service.llm.sequences
+        raise error_of(error, "n" if len(pairs) > most else field) from None
     record = record_of(request)
     if isinstance(made, _Whole):
         whole = await while_connected(request.receive, _whole(answers, made, record))
