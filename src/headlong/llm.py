@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from headlong.cache.memory import Cache
@@ -27,7 +28,7 @@ from headlong.progress import Progress, Silent
 from headlong.sampling import MAX_DRAFT, Grammar, SamplingParams
 from headlong.speculation import Auto, CostTable, DraftLength, SpeculationStats
 from headlong.speculation.mtp import MTPDrafter
-from headlong.tokenizer import ChatTemplate, Tokenizer
+from headlong.tokenizer import ChatTemplate, Tokenizer, opens_reasoning
 
 DEFAULT_CONTEXT = 4096
 SPECULATION_TYPES = ("draft-mtp", "none")
@@ -265,11 +266,14 @@ class LLM:
     ) -> Generator[ChatChunk, None, None]:
         """Answer a conversation piece by piece, reasoning and tool calls told apart.
 
+        A grammar is that of the answer, after the reasoning where the template opens some.
         Closing the iterator early, or dropping it, cancels the request.
         """
         request = ChatRequest(messages, tools, template_kwargs)
         prompt = request.render(ChatTemplate.for_tokenizer(self.tokenizer))
         tokens = self.tokenizer.encode(prompt.text, literal=prompt.literal)
+        if params is not None and params.grammar is not None and opens_reasoning(prompt.text):
+            params = replace(params, grammar=params.grammar.after_reasoning())
         reader = AnswerReader(prompt.text, tools)
         return _read(self.stream(tokens, params), reader)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -310,3 +311,72 @@ def test_a_long_prompt_is_read_in_passes(run: Run, model: Path) -> None:
     short = run("run", model, "-p", "ab " * 60, "-n", 4, "--temp", 0)
     assert long.code == 0
     assert long.out == short.out
+
+
+SCHEMA = '{"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}'
+
+
+def test_the_answer_follows_a_grammar(run: Run, model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "form"
+    common = ("run", model, "-p", "hello", "-s", 3, "--no-display-prompt", "-n", 100)
+    for flag, text, pattern in (
+        ("grammar", 'root ::= ("yes" | "no")', "yes|no"),
+        ("grammar", 'start: "a" /[0-9]{3}/', r"a\d{3}"),
+        (
+            "json-schema",
+            SCHEMA.replace("}}, ", '}}, "additionalProperties": false, '),
+            r"\{[^{}]*\}",
+        ),
+    ):
+        file.write_text(text)
+        shown = run(*common, f"--{flag}", text)
+        assert shown.code == 0
+        assert re.fullmatch(pattern, shown.out.removesuffix("\n"))
+        assert "ended: stop" in shown.err
+        assert run(*common, f"--{flag}-file", file).out == shown.out
+        plain = run(*common, f"--{flag}", text, "--spec-type", "none")
+        assert plain.out == shown.out
+    assert run(*common, "-j", SCHEMA).out == run(*common, "-jf", schema_file(tmp_path)).out
+    assert run(*common, "-j", "{}").out.startswith("{")
+
+
+def schema_file(folder: Path) -> Path:
+    path = folder / "schema.json"
+    path.write_text(SCHEMA)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        (("--grammar", "start: x"), "--grammar: grammar: "),
+        (("--grammar", " "), "--grammar: the grammar is empty"),
+        (("--json-schema", "{"), "--json-schema: the JSON schema is not JSON"),
+        (("-j", '{"type": "nonsense"}'), "--json-schema: grammar: "),
+        (("-j", "{}", "--grammar", "start: /a/"), "--grammar and --json-schema exclude each other"),
+        (("-j", "{}", "--ignore-eos"), "--json-schema: ignore_eos and grammar exclude each other"),
+        (("-jf", "nowhere.json"), "nowhere.json"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_told(
+    run: Run, model: Path, flags: tuple[str, ...], wanted: str
+) -> None:
+    result = run("run", model, "-p", "hello", "-n", 5, *flags)
+    assert result.code == 1
+    assert wanted in result.err
+    assert "Traceback" not in result.err
+
+
+def test_with_chat_a_grammar_begins_after_the_reasoning(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}<think>\n")
+    flags = ("-p", "hello", "--chat", "--chat-template-file", template, "-n", 30, "--json")
+    result = run("run", model, *flags, "--grammar", 'start: "a"')
+    fields = json.loads(result.out)
+    assert fields["finish_reason"] == "length"  # random weights do not close their reasoning
+    assert len(fields["tokens"]) == 30
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    fields = json.loads(run("run", model, *flags, "--grammar", 'start: "a"').out)
+    assert fields["content"] == "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,6 +14,7 @@ from headlong.cli.chat_options import ChatFlags
 from headlong.cli.completion_json import completion_json
 from headlong.cli.conversation import Conversation, Message
 from headlong.cli.flags import with_flag_groups
+from headlong.cli.grammar_options import GrammarFlags
 from headlong.cli.options import ModelFlags, SpeculationFlags, load
 from headlong.cli.progress_bars import progress_on
 from headlong.cli.prompt_text import read_prompt
@@ -37,6 +39,7 @@ def command(
     conversation: ChatFlags,
     speculation: SpeculationFlags,
     sampling: SamplingFlags,
+    form: GrammarFlags,
     prompt: Annotated[
         str | None,
         typer.Option("-p", "--prompt", metavar="TEXT", help="Prompt.", rich_help_panel=_PROMPT),
@@ -90,7 +93,7 @@ def command(
         raise ParameterError(f"{conversation.given} needs --chat, which applies a chat template.")
     if as_json and conversation.hide_reasoning:
         raise ParameterError("--json holds reasoning and answer apart; leave --hide-reasoning out.")
-    params = sampling.params()
+    params = form.add_to(sampling.params())
     variables = conversation.variables()
     text = read_prompt(prompt, prompt_file)
     progress = progress_on()
@@ -101,8 +104,11 @@ def command(
         messages = Conversation(conversation.system_prompt, [Message("user", text)])
         rendered = template.render(messages.as_dicts(), variables=variables)
     tokens = llm.tokenizer.encode(rendered.text, literal=rendered.literal)
-    chunks = follow(llm.stream(tokens, params), len(tokens), progress)
     opened = opens_reasoning(rendered.text) if chat else None
+    if params.grammar is not None and opened:
+        params = replace(params, grammar=params.grammar.after_reasoning())
+    form.check(llm, params)
+    chunks = follow(llm.stream(tokens, params), len(tokens), progress)
     if as_json:
         completion = _last(chunks)
         print(completion_json(completion, rendered.text, opened, llm.rehearsal))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from headlong import _native
 from headlong.ops.batch import FloatArray
@@ -54,15 +55,16 @@ class TokenLogprobs:
         )
 
     def _likeliest(self, logits: FloatArray) -> list[int]:
-        row = logits
-        if self._unused.size:
-            row = logits.copy()
-            row[self._unused] = -np.inf
-        (columns,) = np.nonzero(row >= self._bound(row))
-        columns = columns[row[columns] > -np.inf]
-        order = np.lexsort((columns, -row[columns]))[: self._count]
+        columns = self._used(np.flatnonzero(logits >= self._bound(logits)))
+        if columns.size < self._count:  # unused ones were among the best
+            columns = self._used(np.arange(logits.size))
+        columns = columns[logits[columns] > -np.inf]
+        order = np.lexsort((columns, -logits[columns]))[: self._count]
         found: list[int] = columns[order].tolist()
         return found
+
+    def _used(self, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.setdiff1d(columns, self._unused, assume_unique=True)
 
     def _bound(self, row: FloatArray) -> float:
         """A logit that at least ``count`` columns reach, and few more."""
