@@ -173,18 +173,15 @@ def test_figures_of_an_answer(page: Page) -> None:
     assert "seed " in page.inner_text(f"{LAST} .origin")
 
 
-@pytest.mark.parametrize(("choice", "field"), [("off", 0), ("1", 1), ("7", 7)])
-def test_the_switch_of_speculation(
-    page: Page, behaviour: Behaviour, choice: str, field: int
-) -> None:
-    page.select_option("#speculation", choice)
-    send(page, "Switch")
-    assert behaviour.requests[0]["speculative"] == {"n_max": field}
-    depths = page.locator(f"{LAST} .depths li").count()
-    assert depths == field
-    assert (page.locator(f"{LAST} .draft").count() > 0) == (field > 0)
+def test_the_switch_of_speculation(page: Page, behaviour: Behaviour) -> None:
+    for choice, field in (("off", 0), ("1", 1), ("7", 7)):
+        page.select_option("#speculation", choice)
+        send(page, "Switch")
+        assert behaviour.requests[-1]["speculative"] == {"n_max": field}
+        assert page.locator(f"{LAST} .depths li").count() == field
+        assert (page.locator(f"{LAST} .draft").count() > 0) == (field > 0)
     page.reload()
-    assert page.input_value("#speculation") == choice
+    assert page.input_value("#speculation") == "7"
 
 
 def test_the_proof_that_the_text_is_the_same(page: Page, behaviour: Behaviour) -> None:
@@ -412,34 +409,29 @@ def test_loading_shows_its_progress(open_page: Open, behaviour: Behaviour) -> No
     page.wait_for_selector("#model:not(:empty)")
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "headers", "words"),
-    [
-        (429, {"message": "full"}, {"Retry-After": "3"}, "full. It asks to try again in 3"),
-        (
-            400,
-            {"message": "It has 9,000 tokens.", "code": "context_length_exceeded"},
-            {},
-            "no longer fits into the server's context. It has 9,000 tokens. Start a new",
-        ),
-        (400, {"message": "top_k is -2."}, {}, "refused the request: top_k is -2."),
-        (413, {}, {}, "larger than the server accepts"),
-        (500, {"message": "internal (id 7)"}, {}, "The server failed: internal (id 7)"),
-        (503, {"message": "shutting down"}, {}, "The server cannot answer now: shutting down"),
-    ],
+REFUSALS: tuple[tuple[int, dict[str, str], dict[str, str], str], ...] = (
+    (429, {"message": "full"}, {"Retry-After": "3"}, "queue is full. It asks to try again in 3 "),
+    (
+        400,
+        {"message": "It has 9,000 tokens.", "code": "context_length_exceeded"},
+        {},
+        "no longer fits into the server's context. It has 9,000 tokens. Start a new",
+    ),
+    (400, {"message": "top_k is -2."}, {}, "refused the request: top_k is -2."),
+    (413, {}, {}, "larger than the server accepts"),
+    (500, {"message": "internal (id 7)"}, {}, "The server failed: internal (id 7)"),
+    (503, {"message": "shutting down"}, {}, "The server cannot answer now: shutting down"),
+    (504, {"message": "after 60 s."}, {}, "The server gave up on the answer: after 60 s."),
 )
-def test_refusals_are_sentences_with_a_retry(
-    page: Page,
-    behaviour: Behaviour,
-    status: int,
-    error: dict[str, str],
-    headers: dict[str, str],
-    words: str,
-) -> None:
-    behaviour.refusals.append((status, error, headers))
-    send(page, "Refuse", wait=False)
-    assert words in visible_trouble(page)
-    page.click(f"{LAST} .act-retry")
+
+
+def test_refusals_are_sentences_with_a_retry(page: Page, behaviour: Behaviour) -> None:
+    page.fill("#message", "Refuse")
+    behaviour.refusals += [(status, error, headers) for status, error, headers, _ in REFUSALS]
+    page.press("#message", "Enter")
+    for *_, words in REFUSALS:
+        page.wait_for_selector(f'{LAST} .trouble:has-text("{words}")')
+        page.click(f"{LAST} .act-retry")
     page.wait_for_selector(f"{LAST} .content p")
     done(page)
     assert not page.is_visible(f"{LAST} .trouble")
