@@ -48,6 +48,12 @@ _MOST_INTERSECTIONS: Final = 10
 """Patterns that one text must match all at once, counted over a whole grammar: what they cost
 doubles with each."""
 
+_MOST_RULES: Final = 1000
+_MOST_PATTERN: Final = 8192
+"""Definitions of a grammar, and characters of one regular expression: compiling takes milliseconds
+up to here, and up to minutes for ten times as many."""
+
+_LARK_RULE: Final = re.compile(r"^\s*[?!]?[\w-]+\s*(?:\[[^\n]*\])?\s*:", re.MULTILINE)
 _LARK_QUOTED: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])*/|//[^\n]*')
 _SMALL_ESCAPE: Final = re.compile(r"(\\\\)|\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
 
@@ -293,8 +299,7 @@ def _source(grammar: Grammar) -> str:
         part = {"json_schema": schema}
     else:
         lark = _lark_of(grammar.source) if grammar.form == "gbnf" else grammar.source
-        if _LARK_QUOTED.sub("", lark).count("&") > _MOST_INTERSECTIONS:
-            raise ParameterError(f"grammar: more than {_MOST_INTERSECTIONS} intersections (&)")
+        _check_lark(lark)
         part = {"lark_grammar": lark}
     parts = [part]
     if grammar.calls is not None:
@@ -325,8 +330,31 @@ def _character(escape: re.Match[str]) -> str:
     return chr(code)
 
 
+def _check_lark(lark: str) -> None:
+    """Refuse what could be compiled for minutes."""
+    bare = _LARK_QUOTED.sub("", lark)
+    if bare.count("&") > _MOST_INTERSECTIONS:
+        raise ParameterError(f"grammar: more than {_MOST_INTERSECTIONS} intersections (&)")
+    if len(_LARK_RULE.findall(bare)) > _MOST_RULES:
+        raise ParameterError(f"grammar: more than {_MOST_RULES} definitions")
+    for quoted in _LARK_QUOTED.findall(lark):
+        if quoted[0] == "/" and quoted[:2] != "//":
+            _check_pattern(quoted)
+
+
+def _check_pattern(pattern: str) -> None:
+    if len(pattern) > _MOST_PATTERN:
+        raise ParameterError(
+            f"grammar: a regular expression of {len(pattern)} characters; "
+            f"at most {_MOST_PATTERN} are taken"
+        )
+
+
 def _check_schema(schema: object) -> None:
-    """Refuse a schema that asks one text to match many patterns at once."""
+    """Refuse a schema that could be compiled for minutes.
+
+    Such is one that asks one text to match many patterns at once, or a very long one.
+    """
     branches = patterns = 0
     waiting: list[object] = [schema]
     while waiting:
@@ -335,6 +363,8 @@ def _check_schema(schema: object) -> None:
             every = value.get("allOf")
             branches += len(every) if isinstance(every, list) else 0
             patterns += "pattern" in value or "format" in value
+            if isinstance(value.get("pattern"), str):
+                _check_pattern(value["pattern"])
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
