@@ -121,6 +121,12 @@ def test_no_free_text_holds_control_or_unused_tokens(
     assert tokenizer.special_id("<think>") in through  # a text like any other
 
 
+def test_there_may_be_thousands_of_choices(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
+    grammar = Grammar.choice(f"choice {n}" for n in range(5000))
+    assert matches(compiler.start(grammar), tokenizer, "choice 4321")
+    assert not matches(compiler.start(grammar), tokenizer, "choice 5000")
+
+
 def test_characters_may_be_cut_between_tokens(
     compiler: GrammarCompiler, tokenizer: Tokenizer
 ) -> None:
@@ -246,6 +252,7 @@ def test_tools_that_cannot_be_called_are_refused(
             Grammar.text("start: A\nA: " + " & ".join(f"/.*{i}.*/" for i in range(50))),
             "more than 10 intersections",
         ),
+        (Grammar.choice(map(str, range(11_000))), "more than 10000 texts"),
         (Grammar.regex("(a|b)?" * 30_000), "a regular expression of 180002 characters"),
         (
             Grammar.json_schema({"items": {"pattern": "(a|b)?" * 30_000}}),

@@ -50,8 +50,10 @@ doubles with each."""
 
 _MOST_RULES: Final = 1000
 _MOST_PATTERN: Final = 8192
-"""Definitions of a grammar, and characters of one regular expression: compiling takes milliseconds
-up to here, and up to minutes for ten times as many."""
+_MOST_QUOTED: Final = 10_000
+"""Definitions of a grammar, characters of one regular expression, texts and expressions in all:
+compiling takes milliseconds and some MB up to here, up to minutes and a GB for several times as
+many."""
 
 _LARK_RULE: Final = re.compile(r"^\s*[?!]?[\w-]+\s*(?:\[[^\n]*\])?\s*:", re.MULTILINE)
 _LARK_QUOTED: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])*/|//[^\n]*')
@@ -337,7 +339,10 @@ def _check_lark(lark: str) -> None:
         raise ParameterError(f"grammar: more than {_MOST_INTERSECTIONS} intersections (&)")
     if len(_LARK_RULE.findall(bare)) > _MOST_RULES:
         raise ParameterError(f"grammar: more than {_MOST_RULES} definitions")
-    for quoted in _LARK_QUOTED.findall(lark):
+    pieces = _LARK_QUOTED.findall(lark)
+    if len(pieces) > _MOST_QUOTED:
+        raise ParameterError(f"grammar: more than {_MOST_QUOTED} texts and regular expressions")
+    for quoted in pieces:
         if quoted[0] == "/" and quoted[:2] != "//":
             _check_pattern(quoted)
 

@@ -102,7 +102,8 @@ class Grammar:
         texts = [choices] if isinstance(choices, str) else list(choices)
         if not texts or not all(isinstance(text, str) and text for text in texts):
             raise ParameterError("choices must be texts that are not empty, at least one")
-        return cls("lark", "start: " + " | ".join(map(literal, texts)) + "\n")
+        # One terminal, however many there are: alternatives of a rule cost time at every token.
+        return cls("lark", "start: CHOICE\nCHOICE: " + " | ".join(map(literal, texts)) + "\n")
 
     @classmethod
     def tool_calls(
