@@ -1,4 +1,4 @@
-"""Take the pictures of the chat page: python docs/pictures/make.py [--url URL --prompt TEXT].
+"""Take the pictures of the chat page: python docs/pictures/make.py [--url URL ...].
 
 Without a URL the page talks to the stand-in of its tests, so conversation and figures are examples,
 and the model's name in the picture says so.  Needs playwright and a Chromium.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,19 @@ def stand_in() -> Any:
     return server
 
 
-def take(browser: Browser, url: str, prompt: str, name: str) -> None:
-    """One picture: an answer and its proof."""
-    width, height, scheme, scale = PICTURES[name]
+def take(
+    browser: Browser,
+    url: str,
+    prompt: str,
+    name: str,
+    sampler: Mapping[str, str],
+    height: int | None,
+    to: Path,
+) -> None:
+    """One picture: an answer with these sampler settings, and its proof."""
+    width, usual, scheme, scale = PICTURES[name]
     page = browser.new_page(
-        viewport={"width": width, "height": height},
+        viewport={"width": width, "height": height or usual},
         color_scheme=scheme,
         device_scale_factor=scale,
         reduced_motion="reduce",
@@ -77,6 +86,11 @@ def take(browser: Browser, url: str, prompt: str, name: str) -> None:
     page.set_default_timeout(300_000)
     page.goto(url)
     page.wait_for_selector("#model:not(:empty)")
+    if sampler:
+        page.click("#open-settings")
+        for field, value in sampler.items():
+            page.fill(f"#sampler-{field}", value)
+        page.keyboard.press("Escape")
     page.fill("#message", prompt)
     page.press("#message", "Enter")
     page.wait_for_selector("#send:visible")
@@ -84,7 +98,7 @@ def take(browser: Browser, url: str, prompt: str, name: str) -> None:
     page.wait_for_selector("#send:visible")
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
-    page.screenshot(path=HERE / f"{name}.png")
+    page.screenshot(path=to)
     page.close()
 
 
@@ -93,6 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", help="of a running server; the stand-in of the tests without it")
     parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--name", choices=PICTURES, help="only this picture; into --to")
+    parser.add_argument("--to", type=Path, help="with --name: the file")
+    parser.add_argument("--height", type=int, help="of the picture")
+    parser.add_argument(
+        "--sampler", nargs="*", default=[], metavar="FIELD=VALUE", help="such as seed=1"
+    )
     options = parser.parse_args()
     with ExitStack() as stack:
         url = options.url
@@ -105,8 +125,10 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         stack.callback(browser.close)
-        for name in PICTURES:
-            take(browser, url, options.prompt, name)
+        sampler = dict(pair.split("=", 1) for pair in options.sampler)
+        for name in [options.name] if options.name else PICTURES:
+            to = options.to or HERE / f"{name}.png"
+            take(browser, url, options.prompt, name, sampler, options.height, to)
 
 
 if __name__ == "__main__":
