@@ -138,6 +138,7 @@ def command(
         f"  headlong inspect {name}            what is in it\n"
         f"  headlong run {name} -p 'Once'      complete a prompt\n"
         f"  headlong chat {name}               talk to it\n"
+        f"  headlong serve {name}              the same in a browser, and OpenAI's API\n"
         f"  headlong verify {name}             check that drafts never change the text"
     )
 
