@@ -39,9 +39,16 @@ class GivenCosts(CostTable):
         assert seconds > 0
 
     def observe_draft(
-        self, first: float, chained: SequenceOf[float] = (), context: int = 0
+        self,
+        first: float,
+        chained: SequenceOf[float] = (),
+        context: int = 0,
+        sequences: int = 1,
+        active: SequenceOf[int] = (),
     ) -> None:
         assert min([first, *chained]) > 0
+        assert len(active) == len(chained)
+        assert all(1 <= width <= sequences for width in active)
 
     def observe_sampling(self, rows: int, seconds: float) -> None:
         assert seconds > 0

@@ -226,3 +226,14 @@ def test_a_machine_that_is_slower_as_a_whole() -> None:
     table.scale(3.0)
     after = [table.pass_seconds(n) for n in range(1, 9)] + [table.draft_seconds(3)]
     assert after == pytest.approx([3 * seconds for seconds in before])
+
+
+def test_drafts_for_several_sequences_teach_what_one_costs() -> None:
+    table = CostTable()
+    for rows, seconds in ((1, 1.0), (2, 1.1), (4, 1.5), (8, 3.0)):
+        table.observe_pass(rows, seconds)
+    assert table.draft_width(0) == table.draft_width(1) == 1.0
+    assert table.draft_width(8) == pytest.approx(3.0)
+    table.observe_draft(0.3, (0.15, 0.1), sequences=8, active=(4, 1))
+    assert table.first_draft_seconds() == pytest.approx(0.1)
+    assert table.draft_step_seconds() == pytest.approx(0.1)

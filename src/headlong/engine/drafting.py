@@ -125,8 +125,9 @@ class Drafting:
         beside = seconds - pass_seconds - sampling_seconds - drafts.seconds
         costs.observe_overhead(max(1e-9, beside - self._reviewer.seconds))
         if drafts.times is not None:
-            first = drafts.seconds - sum(drafts.times.chained)  # with what any draft takes
-            costs.observe_draft(first, drafts.times.chained, context)
+            times = drafts.times
+            first = drafts.seconds - sum(times.chained)  # with what any draft takes
+            costs.observe_draft(first, times.chained, context, times.sequences, times.active)
 
     def _allowances(self, sequences: SequenceOf[Sequence]) -> tuple[Allowance, ...]:
         if self._drafter is None or not sequences:

@@ -30,6 +30,10 @@ _PROBE_SHARE: Final = 0.01
 # Where even drafts that are always right would not pay, only the costs could prove wrong: then
 # six times as seldom.
 _HOPELESS: Final = 6
+# Of several sequences together, no drafts at all are given up only for a gain that errors in the
+# costs could hardly feign: passes beyond the rows that a kernel takes at once cost nearly in
+# proportion to rows, so what there is to gain is little, and what a wrong step costs is more.
+_DOUBT: Final = 1.04
 # Sure guesses may take a draft to so many times its planned length, and one further.
 _STRETCH: Final = 2
 
@@ -89,6 +93,7 @@ class _Round:
         first, step = costs.first_draft_seconds(context), costs.draft_step_seconds(context)
         deepest = max(map(len, rates))
         self._drafting = [0.0, *(first + step * more for more in range(deepest))]
+        self._widths = [costs.draft_width(count) for count in range(len(rates) + 1)]
 
     def best(self) -> list[int]:
         """The lengths of greatest goodput; of equals, the shortest drafts.
@@ -104,7 +109,8 @@ class _Round:
             for index, survival in enumerate(self.survivals)
             for depth, chance in enumerate(survival, 1)
         )
-        best, best_longest, best_drafted = self.goodput(float(len(self.survivals)), 0, 0), 0, 0
+        best = _DOUBT * self.goodput(float(len(self.survivals)), 0, 0)
+        best_longest = best_drafted = 0
         for longest in range(1, len(self._drafting)):
             tokens, drafted, reached = float(len(self.survivals)), 0, False
             drafting = self._drafting[longest]
@@ -114,8 +120,9 @@ class _Round:
                 tokens -= minus_chance
                 drafted += 1
                 reached = reached or depth == longest  # else it is no better than a shorter one
-                if reached and tokens > best * (self._passes[drafted] + drafting):
-                    best = tokens / (self._passes[drafted] + drafting)
+                seconds = self._passes[drafted] + drafting * self._width(drafted)
+                if reached and tokens > best * seconds:
+                    best = tokens / seconds
                     best_longest, best_drafted = longest, drafted
         lengths = [0] * len(self.survivals)
         taken = [index for _, depth, index in likeliest if depth <= best_longest]
@@ -148,7 +155,8 @@ class _Round:
             rows = others + depth
             if others:
                 sharing = max(1, sum(length > depth for length in lengths))
-            seconds = (self._drafting[depth + 1] - self._drafting[depth]) / sharing
+            step = self._drafting[depth + 1] - self._drafting[depth]
+            seconds = step * self._widths[sharing] / sharing
             prices.append(worth * (seconds + self._passes[rows + 1] - self._passes[rows]))
         return Allowance(planned, limit, forced, rates, thresholds(rates, prices))
 
@@ -169,7 +177,11 @@ class _Round:
 
     def goodput(self, tokens: float, drafted: int, longest: int) -> float:
         """Tokens per second when this many tokens are expected from so many drafted."""
-        return tokens / (self._passes[drafted] + self._drafting[longest])
+        return tokens / (self._passes[drafted] + self._drafting[longest] * self._width(drafted))
+
+    def _width(self, drafted: int) -> float:
+        """Of drafting so many tokens, as for as many sequences as there may be among them."""
+        return self._widths[min(drafted, len(self.rates))]
 
     def _tokens(self, lengths: Sequence[int]) -> float:
         return len(lengths) + sum(

@@ -206,14 +206,38 @@ class CostTable:
         self._share(ratio ** (_SHARED * weight), entry)
         self._curve = None
 
-    def observe_draft(self, first: float, chained: Sequence[float] = (), context: int = 0) -> None:
-        """Learns from one round's drafting: the head's first pass, and each step chained to it."""
+    def observe_draft(
+        self,
+        first: float,
+        chained: Sequence[float] = (),
+        context: int = 0,
+        sequences: int = 1,
+        active: Sequence[int] = (),
+    ) -> None:
+        """Learns from one round's drafting: the head's first pass, and each step chained to it.
+
+        The first was for so many sequences, the steps for the ``active`` ones (left out: for one).
+        """
         for seconds in (first, *chained):
             _check_seconds(seconds)
         known, weight = self._context.draft * context, self._weight
-        self._first_draft.observe(max(first - known, first * LEAST), weight=weight)
-        for seconds in chained:
-            self._draft_step.observe(max(seconds - known, seconds * LEAST), weight=weight)
+        alone = max(first - known, first * LEAST) / self.draft_width(sequences)
+        self._first_draft.observe(alone, weight=weight)
+        for seconds, width in zip(chained, active or [1] * len(chained), strict=True):
+            alone = max(seconds - known, seconds * LEAST) / self.draft_width(width)
+            self._draft_step.observe(alone, weight=weight)
+
+    def draft_width(self, sequences: int) -> float:
+        """What drafting for so many sequences together costs, as a multiple of one.
+
+        The head is a layer and a part of the LM head, run by the kernels of the target's pass: it
+        is taken to grow with rows as that does.
+        """
+        if sequences <= 1 or not self._passes:
+            return 1.0
+        if self._curve is None:
+            self._curve = self._fit()
+        return self._curve.at(sequences) / self._curve.at(1)
 
     def observe_sampling(self, rows: int, seconds: float) -> None:
         """Learns from what sampling of `rows` rows took after a pass; part of passes from then."""

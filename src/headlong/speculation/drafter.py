@@ -82,10 +82,15 @@ class DraftRequest:
 
 @dataclass(frozen=True, slots=True)
 class DraftTimes:
-    """Seconds of a round's drafting: the first pass, and each chained step after it."""
+    """Seconds of a round's drafting: the first pass, and each chained step after it.
+
+    ``sequences`` were drafted for in the first, ``active`` of them in each step.
+    """
 
     first: float
     chained: tuple[float, ...]
+    sequences: int = 1
+    active: tuple[int, ...] = ()
 
     @property
     def total(self) -> float:

@@ -74,7 +74,8 @@ class MTPDrafter(Generic[W]):
             track.seen = len(request.tokens)
         drafts = self._guess(requests, hidden, 0)
         first = time.perf_counter() - began
-        chained = []
+        chained: list[float] = []
+        widths: list[int] = []
         active = list(range(len(requests)))
         for depth in range(1, max(r.length for r in requests)):
             began = time.perf_counter()
@@ -92,7 +93,8 @@ class MTPDrafter(Generic[W]):
             for index, guesses in zip(active, self._guess(going, hidden, depth), strict=True):
                 drafts[index].extend(guesses)
             chained.append(time.perf_counter() - began)
-        return drafts, DraftTimes(first, tuple(chained))
+            widths.append(len(active))
+        return drafts, DraftTimes(first, tuple(chained), len(requests), tuple(widths))
 
     def _guess(
         self, requests: Sequence[DraftRequest], hidden: FloatArray, depth: int
