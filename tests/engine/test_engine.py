@@ -289,6 +289,26 @@ def test_a_request_that_never_drafts_costs_the_head_nothing(chain: Tiny) -> None
 # --- Draft lengths chosen
 
 
+def test_nobody_drafts_for_a_few_while_many_read(chain: Tiny) -> None:
+    """A draft is worth the time that its tokens will take once all of them decode."""
+    rig = Rig.make(
+        chain.path, draft=Auto(), costs=GivenCosts(row=0.4, draft=0.2), context=512, prefill_rows=16
+    )
+    first = rig.submit(text_of(3), max_tokens=200)
+    for _ in range(60):
+        rig.step()
+    drafted = first.stats.draft_n
+    assert drafted > 0
+    for start in range(3):
+        rig.submit(text_of(200, 50 + start), max_tokens=2)
+    for _ in range(5):
+        rig.step()
+    before = first.stats.draft_n
+    for _ in range(10):
+        rig.step()
+    assert first.stats.draft_n == before
+
+
 def test_a_machine_on_which_drafts_cannot_pay_drafts_hardly_at_all(chain: Tiny) -> None:
     rig = Rig.make(chain.path, draft=Auto(), costs=GivenCosts(row=1.0, draft=0.5))
     sequence = rig.submit(text_of(6), max_tokens=200)

@@ -55,9 +55,9 @@ class Drafting:
         """For a new request: what all before it taught."""
         return Acceptance(prior=self._acceptance)
 
-    def draft(self, sequences: SequenceOf[Sequence]) -> Drafts:
-        """Let the drafter guess."""
-        allowances = self._allowances(sequences)
+    def draft(self, sequences: SequenceOf[Sequence], reading: SequenceOf[Sequence] = ()) -> Drafts:
+        """Let the drafter guess; others are ``reading`` their prompts in the same pass."""
+        allowances = self._allowances(sequences, reading)
         wanted = [(s, a) for s, a in zip(sequences, allowances, strict=True) if a.limit]
         if self._drafter is None or not wanted:
             nothing: tuple[tuple[()], ...] = ((),) * len(sequences)
@@ -129,15 +129,22 @@ class Drafting:
             first = drafts.seconds - sum(times.chained)  # with what any draft takes
             costs.observe_draft(first, times.chained, context, times.sequences, times.active)
 
-    def _allowances(self, sequences: SequenceOf[Sequence]) -> tuple[Allowance, ...]:
+    def _allowances(
+        self, sequences: SequenceOf[Sequence], reading: SequenceOf[Sequence]
+    ) -> tuple[Allowance, ...]:
         if self._drafter is None or not sequences:
             return (Allowance(0, 0),) * len(sequences)
         caps = [self._cap(s) for s in sequences]
         if isinstance(self._length, Fixed):
             return tuple(Allowance(cap, cap, cap) for cap in caps)
-        requests = [(s.acceptance, cap) for s, cap in zip(sequences, caps, strict=True)]
-        context = sum(len(s.tokens) for s in sequences)
-        return self._reviewer.review(tuple(s.id for s in sequences), requests, context)
+        # Whoever reads will soon decode. A draft is worth the time that its tokens would take then,
+        # not now, when a pass is long anyway but each row in it costs the same.
+        running = [*sequences, *reading]
+        caps += [0] * len(reading)
+        requests = [(s.acceptance, cap) for s, cap in zip(running, caps, strict=True)]
+        context = sum(s.computed for s in running)
+        allowances = self._reviewer.review(tuple(s.id for s in running), requests, context)
+        return allowances[: len(sequences)]
 
     def _cap(self, sequence: Sequence) -> int:
         """The longest draft that a sequence may have; once 0, it stays so."""

@@ -239,7 +239,7 @@ class Engine(Generic[W]):
             return []
         began = time.perf_counter()
         plan = self._scheduler.plan()
-        drafts = self._drafting.draft(plan.decode)
+        drafts = self._drafting.draft(plan.decode, [s for s, _ in plan.prefill])
         verified = self._verify(plan, drafts)
         emissions = self._commit(plan, drafts, verified)
         self._account(plan, drafts, verified, time.perf_counter() - began)
