@@ -18,6 +18,7 @@ LAYERS = [
     "progress",
     "_native",
     "gguf",
+    "bench",
     "tokenizer",
     "ops",
     "models",

@@ -12,6 +12,7 @@ __all__ = [
     "HeadlongError",
     "ModelError",
     "ParameterError",
+    "ServerError",
     "TemplateError",
     "TokenizerError",
     "UnsupportedError",
@@ -44,6 +45,10 @@ class TemplateError(HeadlongError):
 
 class ParameterError(HeadlongError):
     """A value given by the user (flag, request field, argument) is not acceptable."""
+
+
+class ServerError(HeadlongError):
+    """A server that was asked is not there, refuses, or does not answer as it should."""
 
 
 class DownloadError(HeadlongError):
