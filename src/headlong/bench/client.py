@@ -6,87 +6,29 @@ so that parsing delays no stamp.
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import httpx
 
+from headlong.bench.answers import error_text, read_answer
+from headlong.bench.body import Endpoint, RequestOptions, request_body, without
+from headlong.bench.discovery import connect, open_http
 from headlong.bench.events import RequestRecord
 from headlong.bench.modes import Mode
+from headlong.bench.sse import Read, is_done, split
 from headlong.bench.workloads import Workload
 
 __all__ = ["Endpoint", "RequestOptions", "connect", "open_http", "run_request"]
 
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A server that answered: where it is and what it said of itself.
-
-    Args:
-        url: base URL without ``/v1`` and without a slash at its end.
-        model: id of the model that is asked.
-        kind: ``headlong``, ``llama.cpp``, ``vllm``, ``sglang``, ``lmstudio``, ``ollama``, ``mlx-lm``
-            or ``unknown``.
-        version: the server's build, as it says; empty where it does not.
-        api_key: sent as a bearer token.
-        about: what ``/props``, ``/version`` or ``/v1/models`` said, for the record.
-    """
-
-    url: str
-    model: str
-    kind: str = "unknown"
-    version: str = ""
-    api_key: str | None = field(default=None, repr=False)
-    about: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def switches(self) -> bool:
-        """Whether speculation can be switched by a request."""
-        return self.kind == "headlong"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
-    """How requests are sent.
-
-    Args:
-        warm: let the server use its prefix cache.  Cold requests begin with a salt of their own.
-        token_ids: ask for the ids of tokens.
-        logprobs: alternatives per token that are asked for; None: no logprobs.
-        connect_timeout: seconds to connect.
-        silence_timeout: seconds without a byte after which a request is given up; a long prompt is
-            silent on servers that send no keep-alives.
-        total_timeout: seconds for the whole answer.
-        extra: more fields of the body, which win over ours.
-    """
-
-    warm: bool = False
-    token_ids: bool = True
-    logprobs: int | None = None
-    connect_timeout: float = 10.0
-    silence_timeout: float = 600.0
-    total_timeout: float = 3600.0
-    extra: Mapping[str, object] = field(default_factory=dict)
-
-
-def open_http(url: str) -> httpx.AsyncClient:
-    """A client with a pool of its own for the server at ``url``; close it after use.
-
-    Proxies of the environment are used unless the server is on this machine.
-    """
-    raise NotImplementedError
-
-
-async def connect(
-    http: httpx.AsyncClient, url: str, *, model: str | None = None, api_key: str | None = None
-) -> Endpoint:
-    """Find out what answers at ``url``.
-
-    Raises:
-        ParameterError: the URL is none, or the server has not the model.
-        ServerError: nobody answers there, or not as an OpenAI-compatible server would.
-    """
-    raise NotImplementedError
+_MOST_BYTES: Final = 1 << 28  # an answer of a million tokens is smaller
+_MOST_REFUSAL: Final = 1 << 16
+_DRAIN_SECONDS: Final = 1.0  # for what follows [DONE], so that the connection can be used again
 
 
 async def run_request(
@@ -101,13 +43,154 @@ async def run_request(
     """Ask once, streaming, and note everything.
 
     Whatever the server does ends as a record: a refusal, a broken connection or a timeout is its
-    ``error``.  Only cancellation passes through.
+    ``error``.  Only cancellation passes through.  A field that the server refuses by name and that
+    is not essential is left out, and the record says so.
 
     Args:
-        salt: put before the first message's text, so that no prefix cache knows the prompt.  It is
-            the same length for all requests of a run and is not part of the prompt's hash.
+        salt: what keeps a cold request out of prefix caches; any text that no other request has.
+            It is not part of the prompt's hash.  Give both requests of a pair the same.
 
     Raises:
         ParameterError: ``mode`` is switched by requests and the server cannot do that.
     """
-    raise NotImplementedError
+    options = options or RequestOptions()
+    body = request_body(server, workload, mode, options, salt)
+    record = RequestRecord(
+        workload=workload.name,
+        prompt_sha256=workload.sha256,
+        mode=mode.name,
+        server=server.url,
+        model=server.model,
+        params={},
+        sent_at=0.0,
+    )
+    dropped: list[str] = []
+    while True:
+        exchange = await _exchange(http, server, body, options)
+        refused = without(body, exchange.error or "") if exchange.refused else None
+        if refused is None:
+            break
+        dropped.append(refused)
+        body = {name: value for name, value in body.items() if name != refused}
+    params = {name: value for name, value in body.items() if name != "messages"}
+    return exchange.told(replace(record, params=params, dropped=tuple(dropped)))
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request under way."""
+
+    sent_at: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    reads: list[Read] = field(default_factory=list)
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        return self.status in (400, 422)
+
+    def since(self) -> float:
+        return time.perf_counter() - self.began
+
+    def told(self, record: RequestRecord) -> RequestRecord:
+        """The record, with what came."""
+        stream = split(self.reads)
+        answer = read_answer(stream.events)
+        error = self.error or answer.error
+        if error is None and answer.finish_reason is None:
+            error = (
+                "the stream ended without a finish reason"
+                if answer.events or stream.done is not None
+                else "the stream ended without a single token"
+            )
+        return replace(
+            record,
+            sent_at=self.sent_at,
+            events=answer.events,
+            ended=stream.done if stream.done is not None else self.ended,
+            finished=answer.finished,
+            usage=answer.usage,
+            timings=answer.timings,
+            status=self.status,
+            finish_reason=answer.finish_reason,
+            error=error,
+            keep_alives=stream.comments,
+        )
+
+
+async def _exchange(
+    http: httpx.AsyncClient, server: Endpoint, body: Mapping[str, object], options: RequestOptions
+) -> _Exchange:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "Accept-Encoding": "identity",  # a compressed stream would come in blocks
+    }
+    if server.api_key:
+        headers["Authorization"] = f"Bearer {server.api_key}"
+    default = http.timeout
+    request = http.build_request(
+        "POST",
+        f"{server.url}/v1/chat/completions",
+        content=json.dumps(body).encode(),
+        headers=headers,
+        timeout=httpx.Timeout(options.silence_timeout, connect=default.connect),
+    )
+    exchange = _Exchange(sent_at=time.time(), began=time.perf_counter())
+    try:
+        async with asyncio.timeout(options.total_timeout):
+            await _stream(http, request, exchange)
+    except TimeoutError:
+        exchange.error = f"no end after {options.total_timeout:g} s"
+    except httpx.ReadTimeout:
+        exchange.error = f"not a byte for {options.silence_timeout:g} s"
+    except httpx.HTTPError as error:
+        exchange.error = f"the connection broke: {str(error) or type(error).__name__}"
+    exchange.ended = exchange.ended or exchange.since()
+    return exchange
+
+
+async def _stream(http: httpx.AsyncClient, request: httpx.Request, exchange: _Exchange) -> None:
+    response = await http.send(request, stream=True)
+    try:
+        exchange.status = response.status_code
+        if response.status_code != 200:
+            exchange.error = await _refusal(response)
+            return
+        await _read(response, exchange)
+    finally:
+        await response.aclose()
+
+
+async def _read(response: httpx.Response, exchange: _Exchange) -> None:
+    reads, tail, size = exchange.reads, b"\n", 0
+    stream = response.aiter_raw()
+    async for data in stream:
+        reads.append(Read(exchange.since(), data))
+        size += len(data)
+        if is_done(tail, data):
+            break
+        tail = (tail + data)[-32:]
+        if size > _MOST_BYTES:
+            exchange.error = f"given up after {size} bytes of one answer"
+            return
+    exchange.ended = exchange.since()
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in stream:
+                pass
+
+
+async def _refusal(response: httpx.Response) -> str:
+    body = bytearray()
+    async for data in response.aiter_raw():
+        body += data
+        if len(body) > _MOST_REFUSAL:
+            break
+    try:
+        words = error_text(json.loads(body))
+    except ValueError:
+        words = body[:200].decode("utf-8", "replace").strip() or response.reason_phrase
+    return f"{response.status_code}: {words}"

@@ -7,7 +7,7 @@ of it, `record.py` keeps it in files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 __all__ = ["Depth", "Event", "Kind", "RequestRecord", "ServerTimings", "TokenLogprob", "Usage"]
@@ -112,11 +112,14 @@ class RequestRecord:
         sent_at: wall-clock time of sending, seconds since 1970.
         events: in the order of arrival.
         ended: seconds from sending to the end of the answer (``[DONE]``, or the connection's end).
+        finished: seconds to the event with the finish reason; None where there was none.
         usage: None where the server sends none.
         timings: None where the server sends none.
         status: HTTP status; None where no answer came.
         finish_reason: as sent; None where the stream broke off before.
         error: what went wrong, in one sentence; None for a whole answer.
+        keep_alives: comments that the server sent.
+        dropped: fields that were asked for, refused, and left out of ``params``.
     """
 
     workload: str
@@ -128,12 +131,14 @@ class RequestRecord:
     sent_at: float
     events: tuple[Event, ...] = ()
     ended: float = 0.0
+    finished: float | None = None
     usage: Usage | None = None
     timings: ServerTimings | None = None
     status: int | None = None
     finish_reason: str | None = None
     error: str | None = None
-    keep_alives: int = field(default=0)
+    keep_alives: int = 0
+    dropped: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -152,9 +157,9 @@ class RequestRecord:
 
     @property
     def token_ids(self) -> tuple[int, ...] | None:
-        """All ids; None unless every event that has text has ids too."""
+        """All ids; None unless every event that has text of its own has ids too."""
         if not any(event.token_ids for event in self.events):
             return None
-        if any(event.text and not event.token_ids for event in self.events):
+        if any(event.text and not event.token_ids and event.tokens != 0 for event in self.events):
             return None
         return tuple(i for event in self.events for i in event.token_ids)

@@ -17,7 +17,7 @@ DONE: Final = "[DONE]"
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # JSON holds no raw line ends, so that this is never inside an answer's text.
-_DONE_LINE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+_DONE_LINE: Final = re.compile(rb"[\r\n]data: ?\[DONE\]")
 _DONE_LENGTH: Final = len(b"\ndata: [DONE]")
 
 
@@ -57,7 +57,7 @@ class Stream:
 def is_done(before: bytes, data: bytes) -> bool:
     """Whether ``data`` completes a ``[DONE]`` line, whose begin may stand at the end of ``before``.
 
-    ``before`` may be cut to its last bytes, but for the very first ones of a stream.
+    ``before`` may be cut to its last 32 bytes; at the start of a stream it is a line end.
     """
     return _DONE_LINE.search(before[-_DONE_LENGTH:] + data) is not None
 
@@ -89,9 +89,7 @@ def split(reads: Iterable[Read]) -> Stream:
     return Stream(tuple(events), done, comments, bytes(rest))
 
 
-def _add(
-    events: list[SentEvent], at: float, data: list[bytes], done: float | None
-) -> float | None:
+def _add(events: list[SentEvent], at: float, data: list[bytes], done: float | None) -> float | None:
     text = b"\n".join(data).decode("utf-8", "replace")
     if text == DONE:
         return at if done is None else done
