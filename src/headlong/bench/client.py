@@ -159,6 +159,10 @@ async def _stream(http: httpx.AsyncClient, request: httpx.Request, exchange: _Ex
         if response.status_code != 200:
             exchange.error = await _refusal(response)
             return
+        kind = response.headers.get("content-type", "")
+        if kind.startswith("application/json"):
+            exchange.error = f"the server does not stream: it answered with {kind}"
+            return
         await _read(response, exchange)
     finally:
         await response.aclose()

@@ -15,19 +15,21 @@ __all__ = ["CHARACTERS_PER_TOKEN", "long_text"]
 CHARACTERS_PER_TOKEN: Final = 4.0
 """Of this text with the vocabularies of Qwen, Llama and Gemma, roughly."""
 
-_THINGS: Final = (
-    "valve pump sensor filter turbine relay gate boiler meter ledger queue buffer index shard probe "
-    "beacon anchor conveyor furnace antenna battery rotor bearing gauge hatch winch spindle"
-).split()
-_PLACES: Final = (
-    "harbour quarry observatory greenhouse foundry station archive workshop reservoir lighthouse "
-    "mill depot orchard laboratory terminal"
-).split()
-_DEEDS: Final = (
-    "inspect calibrate drain restart replace measure record seal align load merge release verify "
-    "rotate cool heat lift lower flush"
-).split()
-_STATES: Final = "stable late worn idle overloaded cold blocked empty misaligned quiet full".split()
+_THINGS: Final = str.split(
+    "valve pump sensor filter turbine relay gate boiler meter ledger queue buffer index shard "
+    "probe beacon anchor conveyor furnace antenna battery rotor bearing gauge hatch winch spindle"
+)
+_PLACES: Final = str.split(
+    "harbour quarry observatory greenhouse foundry station archive workshop reservoir "
+    "lighthouse mill depot orchard laboratory terminal"
+)
+_DEEDS: Final = str.split(
+    "inspect calibrate drain restart replace measure record seal align load merge release "
+    "verify rotate cool heat lift lower flush"
+)
+_STATES: Final = str.split(
+    "stable late worn idle overloaded cold blocked empty misaligned quiet full"
+)
 _CAUSES: Final = (
     "because the night shift had changed its order",
     "although nothing in the log explained it",

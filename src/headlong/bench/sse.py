@@ -15,6 +15,7 @@ __all__ = ["DONE", "Read", "SentEvent", "Stream", "is_done", "split"]
 DONE: Final = "[DONE]"
 """What OpenAI's streams end with."""
 
+_BYTE_ORDER: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # JSON holds no raw line ends, so that this is never inside an answer's text.
 _DONE_LINE: Final = re.compile(rb"[\r\n]data: ?\[DONE\]")
@@ -69,8 +70,8 @@ def split(reads: Iterable[Read]) -> Stream:
     data: list[bytes] = []
     at = 0.0
     rest = bytearray()
-    for read in reads:
-        rest += read.data
+    for number, read in enumerate(reads):
+        rest += read.data.removeprefix(_BYTE_ORDER) if number == 0 else read.data
         lines = _whole_lines(rest)
         for line in lines:
             if not line:
