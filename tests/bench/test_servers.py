@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return not Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_gone(*pids: int) -> None:
@@ -46,9 +46,8 @@ def started(one: ServerSpec, log: Path, flags: tuple[str, ...] = ()) -> tuple[Ru
     """The server while it ran, and the status it gave."""
 
     async def go() -> tuple[RunningServer, int]:
-        async with running(one, flags, log=log) as server:
-            async with httpx.AsyncClient() as client:
-                return server, (await client.get(f"{server.url}/v1/models")).status_code
+        async with running(one, flags, log=log) as server, httpx.AsyncClient() as client:
+            return server, (await client.get(f"{server.url}/v1/models")).status_code
 
     return asyncio.run(go())
 

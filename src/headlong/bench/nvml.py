@@ -90,7 +90,9 @@ class Nvml:
 
     def _milli(self, asked: str, card: int) -> float | None:
         value = ctypes.c_uint(0)
-        return value.value / 1e3 if self._ok(asked, self._cards[card], ctypes.byref(value)) else None
+        return (
+            value.value / 1e3 if self._ok(asked, self._cards[card], ctypes.byref(value)) else None
+        )
 
     def _text(self, asked: str, *first: ctypes.c_void_p) -> str | None:
         text = ctypes.create_string_buffer(_TEXT)

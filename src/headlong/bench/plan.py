@@ -203,9 +203,7 @@ class _PlanFile(_Strict):
     concurrency: Annotated[
         list[Annotated[int, Field(ge=1, le=_MOST_STREAMS)]], Field(min_length=1)
     ] = Field(default_factory=lambda: [1])
-    cache: Annotated[list[Literal["cold", "warm"]], Field(min_length=1)] = Field(
-        default_factory=lambda: ["cold"]
-    )
+    cache: Annotated[list[Literal["cold", "warm"]], Field(min_length=1)] = Field(default=["cold"])
     tokens: Annotated[int, Field(ge=2, le=1 << 20)] | None = None
     warmups: Annotated[int, Field(ge=0, le=100)] = 2
     repeats: Annotated[int, Field(ge=1, le=1000)] = 5

@@ -316,12 +316,12 @@ def _fields(path: Path) -> object:
     text = path.read_bytes()
     try:
         if json_file:
-            return json.loads(text)  # type: ignore[no-any-return]
+            return json.loads(text)
         import yaml
 
         try:
             # The loader in C is twenty times as fast, where it was built.
-            return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # type: ignore[no-any-return]
+            return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError as error:
             raise ValueError(str(error)) from None
     except ValueError as error:

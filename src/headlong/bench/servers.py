@@ -78,7 +78,9 @@ class ServerSpec:
         if self.url is not None and urlsplit(self.url).scheme not in ("http", "https"):
             raise ParameterError(f"server {self.name}: {self.url!r} is no http:// or https:// URL")
         if any("{model}" in word for word in self.command) and self.model is None:
-            raise ParameterError(f"server {self.name}: the command has {{model}}, but none is given")
+            raise ParameterError(
+                f"server {self.name}: the command has {{model}}, but none is given"
+            )
         if self.port_pattern is not None:
             try:
                 groups = re.compile(self.port_pattern).groups
@@ -96,9 +98,7 @@ class ServerSpec:
             if word == "{flags}":
                 words += flags
             else:
-                words.append(
-                    word.replace("{port}", str(port)).replace("{model}", self.model or "")
-                )
+                words.append(word.replace("{port}", str(port)).replace("{model}", self.model or ""))
         return words if "{flags}" in self.command else [*words, *flags]
 
 
@@ -230,9 +230,7 @@ class _Guarded:
                 self._process.wait(1.0)
 
 
-async def _start(
-    spec: ServerSpec, flags: Sequence[str], log: Path, progress: Progress
-) -> _Guarded:
+async def _start(spec: ServerSpec, flags: Sequence[str], log: Path, progress: Progress) -> _Guarded:
     log.parent.mkdir(parents=True, exist_ok=True)
     choose = any("{port}" in word for word in spec.command)
     if not choose and spec.port_pattern is None and spec.url is not None:

@@ -141,7 +141,8 @@ class _Matrix:
             one = reached[turn.arm.instance]
             samples = await self._round(turn, one)
             if not turn.warmup:
-                if turn.arm.name not in self.arms or self.arms[turn.arm.name].url != one.endpoint.url:
+                known = self.arms.get(turn.arm.name)
+                if known is None or known.url != one.endpoint.url:
                     self._add_arm(turn.arm, one)
                 self.samples += samples
                 self.journal.add_round(turn.key, samples)
@@ -221,9 +222,7 @@ class _Matrix:
                 )
                 http = await stack.enter_async_context(open_http(server.url))
                 key = _api_key(instance)
-                endpoint = await connect(
-                    http, server.url, model=instance.served_model, api_key=key
-                )
+                endpoint = await connect(http, server.url, model=instance.served_model, api_key=key)
                 reached[instance] = _Reached(server, http, endpoint)
             yield reached
 

@@ -141,9 +141,10 @@ def _against(
     pairs = []
     for one in samples:
         other = before.get((one.repeat, one.stream))
-        if other and one.problem is None and other.problem is None:
-            if one.decode_rate and other.decode_rate:
-                pairs.append((other.decode_rate, one.decode_rate))
+        if other is None or one.problem is not None or other.problem is not None:
+            continue
+        if one.decode_rate and other.decode_rate:
+            pairs.append((other.decode_rate, one.decode_rate))
     if not pairs:
         return {}
     speedup = ratio_of(*zip(*pairs, strict=True))

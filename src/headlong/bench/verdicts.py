@@ -17,7 +17,7 @@ _CHEAP: Final = 0.15
 
 
 def verdicts(arms: Sequence[Arm], rows: Sequence[Row]) -> tuple[str, ...]:
-    """One sentence for each server with a plain mode and others, then one for what was disturbed."""
+    """On each server's best mode, on the servers among themselves, on what was disturbed."""
     found = [*_gains(arms, rows), *_servers(arms, rows)]
     disturbed = [row for row in rows if row.flags]
     if disturbed:
@@ -97,8 +97,8 @@ def _servers(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
     for name in names:
         if name != fastest:
             yield (
-                f"{fastest} decodes {means[fastest] / means[name]:.2f} x as fast as {name}, each in "
-                f"its best mode, over {len(common)} {'case' if len(common) == 1 else 'cases'}"
+                f"{fastest} decodes {means[fastest] / means[name]:.2f} x as fast as {name}, each "
+                f"in its best mode, over {len(common)} {'case' if len(common) == 1 else 'cases'}"
             )
 
 
