@@ -149,9 +149,9 @@ def _arms(first: Record, second: Record) -> Iterator[Unlike]:
         one, other = first.arm(name), second.arm(counterpart)
         files = _file_name(one), _file_name(other)
         if one.file and other.file and one.file.fingerprint != other.file.fingerprint:
-            files = tuple(
-                f"{file} ({arm.file.fingerprint[:8]})" if arm.file else file
-                for file, arm in zip(files, (one, other), strict=True)
+            files = (
+                f"{files[0]} ({one.file.fingerprint[:8]})",
+                f"{files[1]} ({other.file.fingerprint[:8]})",
             )
         yield from _if_unlike(f"{name}, model", *files, forbids=True)
         yield from _if_unlike(f"{name}, server", one.kind, other.kind, forbids=False)

@@ -159,5 +159,5 @@ def make_record(
         prompts=tuple(prompts),
         samples=tuple(samples),
         rows=rows,
-        verdicts=(*more, *verdicts(arms, rows)),
+        verdicts=(*more, *verdicts(arms, rows, samples)),
     )

@@ -33,6 +33,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_folder",
+    "require_ending",
     "save",
 ]
 
@@ -218,13 +219,15 @@ class Row(_Part):
     acceptance: Share | None
     by_depth: tuple[DepthCount, ...]
     speedup: Band | None = Field(description="decode, over the same server's plain mode")
-    step_cost: Rate | None = Field(description="C: a step by a plain step")
-    predicted: Rate | None = Field(description="L / C with C of the other workloads")
+    speedup_e2e: Band | None = Field(description="the same end to end")
+    step_cost: Rate | None = Field(description="C: time between steps, by that of plain steps")
+    predicted: Rate | None = Field(description="speed-up by L / C")
     break_even: Rate | None = Field(description="tokens after which the mode has won")
     joules_per_token: Rate | None
     joules_per_token_idle_off: float | None
     joules_per_accepted: Rate | None
     roofline: Rate | None = Field(description="share of the memory bandwidth, plain mode")
+    diagnosis: str | None = Field(description="what limits the speed-up")
     flags: tuple[str, ...]
 
 
@@ -329,9 +332,18 @@ def _fields(path: Path) -> object:
 
 
 def _ending(path: Path) -> str:
+    return require_ending(path).suffix
+
+
+def require_ending(path: Path) -> Path:
+    """The path, if a record can have that name.
+
+    Raises:
+        ParameterError: it ends otherwise than records do.
+    """
     if path.suffix not in _ENDINGS:
         raise ParameterError(f"{path}: a record's name ends in .json, .yaml or .yml")
-    return path.suffix
+    return path
 
 
 def _lines(value: object, indent: str = "") -> str:

@@ -1,9 +1,4 @@
-"""From samples to rows: medians, intervals, speed-ups, costs of steps, and what they say.
-
-L, tokens per verify step, is the model's merit and C, the cost of such a step in plain steps, the
-engine's: speed-up = L / C.  C hardly depends on the prompt, so C of the other workloads predicts
-the speed-up of one; a prediction that misses tells of a disturbance.
-"""
+"""From samples to rows: medians, intervals, speed-ups, costs of steps, and what they say."""
 
 from __future__ import annotations
 
@@ -12,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final, NamedTuple, TypeVar
 
-from headlong.bench.intervals import Estimate, flags, geometric_mean, median_estimate
-from headlong.bench.intervals import ratio_estimate as ratio_of
+from headlong.bench.intervals import Estimate, flags, median_estimate
+from headlong.bench.metrics import Metrics
 from headlong.bench.record import Arm, Band, Cache, DepthCount, Prompt, Row, Sample
+from headlong.bench.speedup import Pair, diagnosis, speedup_of
 
-__all__ = ["RowKey", "by_key", "plain_arm", "summarise"]
+__all__ = ["RowKey", "by_key", "metrics_of", "pairs_of", "plain_arm", "summarise"]
 
 _N = TypeVar("_N", int, float)
 
@@ -68,9 +64,9 @@ def summarise(
         if base is not None and base.name != arm.name:
             other = key._replace(arm=base.name)
             if other in rows:
-                update |= _against(row, rows[other], groups[key], groups[other])
+                update |= _against(row, rows[other], arm, groups[key], groups[other])
         rows[key] = row.model_copy(update=update)
-    return tuple(_predicted(row, rows.values()) for row in rows.values())
+    return tuple(rows.values())
 
 
 def plain_arm(arm: Arm, arms: Iterable[Arm]) -> Arm | None:
@@ -102,6 +98,7 @@ def _measured(key: RowKey, samples: list[Sample], idle_watts: float | None) -> R
         acceptance=accepted / drafted if drafted and accepted is not None else None,
         by_depth=_by_depth(good),
         speedup=None,
+        speedup_e2e=None,
         step_cost=None,
         predicted=None,
         break_even=None,
@@ -109,6 +106,7 @@ def _measured(key: RowKey, samples: list[Sample], idle_watts: float | None) -> R
         joules_per_token_idle_off=net,
         joules_per_accepted=per_accepted,
         roofline=None,
+        diagnosis=None,
         flags=(*_counts(key, samples, good), *flags(rates)),
     )
 
@@ -133,26 +131,72 @@ def _counts(key: RowKey, samples: list[Sample], good: list[Sample]) -> list[str]
     return found
 
 
+def pairs_of(samples: Iterable[Sample], plain: Iterable[Sample]) -> list[Pair]:
+    """Sound answers of two arms to the same question, in the same repeat."""
+    before = {
+        (one.workload, one.concurrency, one.cache, one.repeat, one.stream): one
+        for one in plain
+        if one.problem is None
+    }
+    found = []
+    for one in samples:
+        other = before.get((one.workload, one.concurrency, one.cache, one.repeat, one.stream))
+        if other is not None and one.problem is None:
+            found.append(Pair(metrics_of(other), metrics_of(one)))
+    return found
+
+
+def metrics_of(sample: Sample) -> Metrics:
+    """A sample's figures as they were measured, without those that a record does not keep."""
+    return Metrics(
+        tokens=sample.tokens,
+        counted_by="usage",
+        prompt_tokens=sample.prompt_tokens,
+        cached_tokens=sample.cached_tokens,
+        ttft=sample.ttft,
+        ttft_content=None,
+        ttft_reasoning=None,
+        latency=sample.latency,
+        prefill_rate=sample.prefill_rate,
+        first_tokens=1,
+        decode_rate=sample.decode_rate,
+        e2e_rate=sample.e2e_rate,
+        tpot=1 / sample.decode_rate if sample.decode_rate else None,
+        steps=sample.steps,
+        step_gap_p50=sample.step_gap_p50,
+        step_gap_p99=sample.step_gap_p99,
+        step_gap_max=None,
+        tokens_per_step=sample.tokens_per_step,
+        tokens_per_event=None,
+        burst_share=None,
+        server_tokens_per_step=sample.server_tokens_per_step,
+        server_decode_rate=None,
+        draft_n=sample.draft_n,
+        accepted=sample.accepted,
+        acceptance=None,
+        by_depth=(),
+    )
+
+
 def _against(
-    row: Row, plain: Row, samples: list[Sample], plain_samples: list[Sample]
+    row: Row, plain: Row, arm: Arm, samples: list[Sample], plain_samples: list[Sample]
 ) -> dict[str, object]:
     """What a mode gains over plain decoding, and what its steps cost."""
-    before = {(one.repeat, one.stream): one for one in plain_samples}
-    pairs = []
-    for one in samples:
-        other = before.get((one.repeat, one.stream))
-        if other is None or one.problem is not None or other.problem is not None:
-            continue
-        if one.decode_rate and other.decode_rate:
-            pairs.append((other.decode_rate, one.decode_rate))
-    if not pairs:
+    found = speedup_of(pairs_of(samples, plain_samples), arm.draft)
+    if found is None:
         return {}
-    speedup = ratio_of(*zip(*pairs, strict=True))
-    cost = row.tokens_per_step / speedup.value if row.tokens_per_step else None
+    told = list(row.flags)
+    if found.mismatch is not None and abs(found.mismatch) > _MISS:
+        told.append(f"{found.observed.value:.2f}x where L / C predicts {found.predicted:.2f}x")
     return {
-        "speedup": _of(speedup),
-        "step_cost": cost,
+        "speedup": _of(found.observed),
+        "speedup_e2e": _of(found.end_to_end),
+        "tokens_per_step": found.tokens_per_step,
+        "step_cost": found.step_cost,
+        "predicted": found.predicted,
         "break_even": _break_even(plain, row),
+        "diagnosis": diagnosis(found),
+        "flags": tuple(told),
     }
 
 
@@ -165,24 +209,6 @@ def _break_even(plain: Row, row: Row) -> float | None:
     if late <= 0 < saved:
         return 0.0
     return late / saved if saved > 0 else None
-
-
-def _predicted(row: Row, rows: Iterable[Row]) -> Row:
-    costs = [
-        one.step_cost
-        for one in rows
-        if one.arm == row.arm
-        and one.concurrency == row.concurrency
-        and one.workload != row.workload
-        and one.step_cost
-    ]
-    if not (costs and row.tokens_per_step and row.speedup):
-        return row
-    predicted = row.tokens_per_step / geometric_mean(costs)
-    found = list(row.flags)
-    if abs(row.speedup.value / predicted - 1) > _MISS:
-        found.append(f"{row.speedup.value:.2f} x where L / C predicts {predicted:.2f} x")
-    return row.model_copy(update={"predicted": predicted, "flags": tuple(found)})
 
 
 def _roofline(row: Row, arm: Arm, bandwidth: float | None) -> float | None:

@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from headlong.bench.intervals import geometric_mean
-from headlong.bench.record import Arm, Row
+from headlong.bench.record import Arm, Row, Sample
+from headlong.bench.speedup import diagnosis, speedup_of
+from headlong.bench.summary import pairs_of, plain_arm
 
-__all__ = ["diagnosis", "verdicts"]
-
-_GOOD_L: Final = 0.6
-"""Share of the longest possible step (draft + 1 tokens) above which drafts are good."""
-_CHEAP: Final = 0.15
-"""Cost above one plain step that each drafted token may add: a pass over few rows, plus a draft."""
+__all__ = ["verdicts"]
 
 
-def verdicts(arms: Sequence[Arm], rows: Sequence[Row]) -> tuple[str, ...]:
+def verdicts(
+    arms: Sequence[Arm], rows: Sequence[Row], samples: Sequence[Sample]
+) -> tuple[str, ...]:
     """On each server's best mode, on the servers among themselves, on what was disturbed."""
-    found = [*_gains(arms, rows), *_servers(arms, rows)]
+    found = [*_gains(arms, rows, samples), *_servers(arms, rows)]
     disturbed = [row for row in rows if row.flags]
     if disturbed:
         found.append(
             f"{len(disturbed)} of {len(rows)} rows are flagged: "
             f"{disturbed[0].arm}, {disturbed[0].workload}: {disturbed[0].flags[0]}"
-            + ("" if len(disturbed) == 1 else ", …")
+            + ("." if len(disturbed) == 1 else ", …")
         )
     return tuple(found)
 
 
-def diagnosis(draft: int | None, tokens_per_step: float, cost: float) -> str:
-    """Which of draft and step holds a mode back.
-
-    Args:
-        draft: longest draft; None where the server chooses.
-        tokens_per_step: L.
-        cost: C, a step in plain steps.
-    """
-    rows = (draft or round(tokens_per_step)) + 1
-    good = tokens_per_step >= 1 + _GOOD_L * (rows - 1) if draft else tokens_per_step > 1.5
-    cheap = cost <= 1 + _CHEAP * (rows - 1)
-    told = f"L {tokens_per_step:.2f}, C {cost:.2f}"
-    if good and cheap:
-        return f"good drafts and cheap steps ({told})"
-    if good:
-        return f"drafts are good, steps dear: the engine holds it back ({told})"
-    if cheap:
-        return f"steps are cheap, drafts poor: the model or the text holds it back ({told})"
-    return f"drafts are poor and steps dear ({told})"
-
-
-def _gains(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
+def _gains(arms: Sequence[Arm], rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[str]:
     for server in dict.fromkeys(arm.server for arm in arms):
         best: tuple[float, Arm, list[Row]] | None = None
         for arm in arms:
@@ -64,17 +41,27 @@ def _gains(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
             continue
         gain, arm, own = best
         sure = all(row.speedup and row.speedup.low and row.speedup.low > 1 for row in own)
-        sentence = f"{server}: {arm.mode} is the best mode, {gain:.2f} x plain over {_count(own)}"
+        sentence = f"{server}: {arm.mode} is the best mode, {gain:.2f}x plain over {_count(own)}"
         if gain <= 1:
-            sentence = f"{server}: no mode beats plain decoding ({arm.mode}: {gain:.2f} x)"
+            sentence = f"{server}: no mode beats plain decoding ({arm.mode}: {gain:.2f}x)"
         elif not sure:
             sentence += ", not beyond noise on every one"
-        lengths = [row.tokens_per_step for row in own if row.tokens_per_step]
-        costs = [row.step_cost for row in own if row.step_cost]
-        if lengths and costs:
-            means = geometric_mean(lengths), geometric_mean(costs)
-            sentence += f"; {diagnosis(arm.draft, *means)}"
-        yield sentence
+        why = _why(arm, arms, samples)
+        yield f"{sentence}; {why}" if why else f"{sentence}."
+
+
+def _why(arm: Arm, arms: Sequence[Arm], samples: Sequence[Sample]) -> str | None:
+    """What limits an arm over everything that it was asked one at a time."""
+    base = plain_arm(arm, arms)
+    if base is None:
+        return None
+    single = [one for one in samples if one.concurrency == 1]
+    pairs = pairs_of(
+        (one for one in single if one.arm == arm.name),
+        (one for one in single if one.arm == base.name),
+    )
+    found = speedup_of(pairs, arm.draft)
+    return None if found is None else diagnosis(found)
 
 
 def _servers(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
@@ -97,8 +84,8 @@ def _servers(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
     for name in names:
         if name != fastest:
             yield (
-                f"{fastest} decodes {means[fastest] / means[name]:.2f} x as fast as {name}, each "
-                f"in its best mode, over {len(common)} {'case' if len(common) == 1 else 'cases'}"
+                f"{fastest} decodes {means[fastest] / means[name]:.2f}x as fast as {name}, each "
+                f"in its best mode, over {len(common)} {'case' if len(common) == 1 else 'cases'}."
             )
 
 

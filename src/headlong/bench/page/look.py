@@ -49,9 +49,7 @@ def band_text(band: Band | None, digits: int = 1, unit: str = "") -> str:
         return "–"
     if band.low is None or band.high is None:
         return f"{band.value:.{digits}f}{unit}"
-    return (
-        f"{band.value:.{digits}f}{unit} [{band.low:.{digits}f} to {band.high:.{digits}f}{unit}]"
-    )
+    return f"{band.value:.{digits}f}{unit} [{band.low:.{digits}f} to {band.high:.{digits}f}{unit}]"
 
 
 def bytes_text(count: int | None) -> str:

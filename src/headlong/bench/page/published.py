@@ -57,19 +57,23 @@ _BENCH: Final = Source(
 )
 
 _TOKENS: Final = 192
-# prompt: plain tok/s; drafts, accepted, tok/s; the same with both cards in tensor parallel;
-# tokens of that last answer, where it stopped early
-_NINE: Final = (
-    ("code_python", 26.2, 144, 119, 39.6, 35.0, 142, 120, 59.8, 192),
-    ("code_cpp", 26.2, 156, 113, 36.5, 34.8, 148, 116, 56.6, 192),
-    ("explain_concept", 26.3, 154, 113, 36.7, 34.6, 146, 117, 56.8, 192),
-    ("summarize", 26.4, 138, 121, 40.7, 34.6, 42, 31, 54.5, 53),
-    ("qa_factual", 26.4, 144, 119, 39.4, 34.7, 148, 117, 56.8, 192),
-    ("translation", 26.4, 152, 115, 37.5, 34.7, 146, 117, 57.3, 192),
-    ("creative_short", 26.4, 156, 113, 36.6, 34.7, 154, 114, 54.8, 192),
-    ("stepwise_math", 26.3, 146, 118, 39.0, 34.6, 140, 121, 59.6, 192),
-    ("long_code_review", 26.0, 150, 115, 37.8, 34.3, 148, 117, 56.2, 192),
-)
+_PROMPTS: Final = (
+    "code_python", "code_cpp", "explain_concept", "summarize", "qa_factual", "translation",
+    "creative_short", "stepwise_math", "long_code_review",
+)  # fmt: skip
+# by prompt: plain tok/s, tok/s with drafts of 2, drafted, accepted
+_ONE_CARD: Final = (
+    (26.2, 39.6, 144, 119), (26.2, 36.5, 156, 113), (26.3, 36.7, 154, 113), (26.4, 40.7, 138, 121),
+    (26.4, 39.4, 144, 119), (26.4, 37.5, 152, 115), (26.4, 36.6, 156, 113), (26.3, 39.0, 146, 118),
+    (26.0, 37.8, 150, 115),
+)  # fmt: skip
+_TWO_CARDS: Final = (
+    (35.0, 59.8, 142, 120), (34.8, 56.6, 148, 116), (34.6, 56.8, 146, 117), (34.6, 54.5, 42, 31),
+    (34.7, 56.8, 148, 117), (34.7, 57.3, 146, 117), (34.7, 54.8, 154, 114), (34.6, 59.6, 140, 121),
+    (34.3, 56.2, 148, 117),
+)  # fmt: skip
+_SHORT: Final = {"2× gfx906, tensor parallel": {"summarize": 53}}
+"""Tokens of an answer with drafts that ended early."""
 # hardware, mode, prompt tok/s, generation tok/s
 _LONG: Final = (
     ("1× gfx906", "plain", 360.91, 23.07),
@@ -98,11 +102,10 @@ def published_rows() -> tuple[Published, ...]:
 
 
 def _nine() -> Iterator[Published]:
-    for prompt, plain, drafted, accepted, drafts, both, *more in _NINE:
-        yield from _pair(prompt, "1× gfx906", plain, drafts, drafted, accepted, _TOKENS)
-        drafted, accepted, drafts, tokens = more
-        hardware = "2× gfx906, tensor parallel"
-        yield from _pair(prompt, hardware, both, drafts, int(drafted), int(accepted), int(tokens))
+    for hardware, figures in (("1× gfx906", _ONE_CARD), ("2× gfx906, tensor parallel", _TWO_CARDS)):
+        for prompt, (plain, drafts, drafted, accepted) in zip(_PROMPTS, figures, strict=True):
+            tokens = _SHORT.get(hardware, {}).get(prompt, _TOKENS)
+            yield from _pair(prompt, hardware, plain, drafts, drafted, accepted, tokens)
 
 
 def _pair(
