@@ -78,9 +78,7 @@ def run(**fields: object) -> Run:
     return Run.model_validate(values)
 
 
-def record(
-    gain: float = 1.5, cost_free: float = 2.4, repeats: int = 5, **fields: object
-) -> Record:
+def record(gain: float = 1.5, cost_free: float = 2.4, repeats: int = 5, **fields: object) -> Record:
     """Plain at 10 tok/s, drafts of 2 at `gain` times that with L = `cost_free`; two workloads."""
     arms = (arm("plain", 0), arm("n=2", 2))
     prompts = (prompt("chat"), prompt("code", 1))
@@ -94,10 +92,7 @@ def record(
                 DepthCount(depth=1, drafted=40, accepted=32),
                 DepthCount(depth=2, drafted=40, accepted=24),
             )
-            samples.append(
-                sample(
-                    "n=2", name, 10 * gain * wobble, length=cost_free, repeat=repeat, turn=turn + 1,
-                    ttft=0.6, by_depth=depths,
-                )  # fmt: skip
-            )
+            spec = {"length": cost_free, "ttft": 0.6, "by_depth": depths}
+            rate = 10 * gain * wobble
+            samples.append(sample("n=2", name, rate, repeat=repeat, turn=turn + 1, **spec))  # type: ignore[arg-type]
     return make_record(run(**fields), host(), arms, prompts, samples)

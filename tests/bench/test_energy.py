@@ -69,9 +69,7 @@ def test_power_is_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_chip_with_a_counter_is_not_sampled(tmp_path: Path) -> None:
-    chip = write(
-        tmp_path / "sys/class/hwmon/hwmon0", name="xe", energy1_input=0, power1_average=1
-    )
+    chip = write(tmp_path / "sys/class/hwmon/hwmon0", name="xe", energy1_input=0, power1_average=1)
     with open_meter(tmp_path) as meter:
         write(chip, energy1_input=7_000_000)
         assert meter.source == "hwmon xe"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from headlong.bench.provenance import model_file
 from headlong.bench.roofline import read_gguf
 from headlong.errors import GGUFError

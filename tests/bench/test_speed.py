@@ -71,10 +71,9 @@ def test_a_matrix_on_one_server(tmp_path: Path, mock: Mock) -> None:
     assert Counter(row.samples for row in record.rows) == {2: 2, 4: 2}
     assert all(sample.problem is None for sample in record.samples)
     plain, two = record.rows[:2]
+    # How true the rates are is tested where they are computed; a busy machine would spoil it here.
     assert plain.decode is not None
-    assert plain.decode.value == pytest.approx(250, rel=0.1)
     assert two.speedup is not None
-    assert two.speedup.value == pytest.approx(1.6, rel=0.1)
     assert two.tokens_per_step == pytest.approx(2.0)
     assert two.acceptance == pytest.approx(0.5)
     # warm-ups are asked for, but not kept
@@ -130,9 +129,9 @@ def test_servers_that_are_started_with_flags(tmp_path: Path) -> None:
     assert record.arms[1].command is not None
     assert record.arms[1].command.endswith("mock_process.py 2")
     assert [sample.arm[-3:] for sample in record.samples] == ["ain", "n=2", "n=2", "ain"]
-    speedup = record.rows[1].speedup
-    assert speedup is not None
-    assert speedup.value == pytest.approx(1.6, rel=0.15)
+    plain, two = record.rows
+    assert two.speedup is not None
+    assert (plain.tokens_per_step, two.tokens_per_step) == (None, pytest.approx(2.0))
     log = (tmp_path / "a-theirs-0.log").read_text()
     assert log.count("$ ") == 3
     assert not any(alive(pid) for pid in children())
@@ -188,7 +187,7 @@ def test_a_journal_of_another_plan_is_not_mixed_in(tmp_path: Path, mock: Mock) -
     out = tmp_path / "a.json"
     journal = out.with_name("a.json.journal")
     journal.write_text('{"schema": "headlong.bench/1", "plan": "x", "id": "i", "started": "s"}\n')
-    with pytest.raises(ParameterError, match="of another plan; .* --fresh"):
+    with pytest.raises(ParameterError, match=r"of another plan; .* --fresh"):
         measured(switched(tmp_path, mock), out)
     assert measured(switched(tmp_path, mock), out, fresh=True).run.complete
 

@@ -70,9 +70,7 @@ def _heading(title: str, records: Sequence[Record]) -> str:
     )
 
 
-def _record(
-    record: Record, look: Look, others: Sequence[Published], *, alone: bool
-) -> str:
+def _record(record: Record, look: Look, others: Sequence[Published], *, alone: bool) -> str:
     rows = _shown(record)
     parts = []
     if not alone:
@@ -102,6 +100,7 @@ def _record(
             "Speed-up = L / C. Up is a better head or an easier text, left a better engine."
             + (" Hollow: published runs of llama.cpp on two gfx906 cards." if others else ""),
             plane_chart(rows, others, look),
+            legend=_arms_legend(record, look, [row.arm for row in rows if row.step_cost]),
         )
     )
     parts.append(
@@ -109,6 +108,7 @@ def _record(
             "Acceptance by depth",
             "Of the drafts made at each depth, how many the model itself would have written.",
             depth_chart(rows, look),
+            legend=_arms_legend(record, look, [row.arm for row in rows if row.by_depth]),
         )
     )
     parts.append(
@@ -236,9 +236,18 @@ def _timeline_caption(record: Record, rows: Sequence[Row]) -> str:
     name = _timeline_workload(rows)
     tokens = next((p.max_tokens for p in record.prompts if p.name == name), 0)
     return (
-        f"One answer of {tokens} tokens to '{name}' for each mode. Each block is a step: as wide as "
-        "the wait for it, as dark as the tokens that came with it."
+        f"One answer of {tokens} tokens to '{name}' for each mode. Each block is a step: as wide "
+        "as the wait for it, as dark as the tokens that came with it."
     )
+
+
+def _arms_legend(record: Record, look: Look, arms: Sequence[str]) -> str:
+    items = "".join(
+        f'<span><i class="swatch {look.of(arm.name)}"></i>{escape(arm.name)}</span>'
+        for arm in record.arms
+        if arm.name in arms
+    )
+    return f'<p class="legend">{items}</p>'
 
 
 def _steps_legend() -> str:
@@ -249,9 +258,7 @@ def _steps_legend() -> str:
     return f'<p class="legend">tokens per step {items}</p>'
 
 
-def _all_rows(
-    records: Sequence[Record], others: Sequence[Published], looks: Sequence[Look]
-) -> str:
+def _all_rows(records: Sequence[Record], others: Sequence[Published], looks: Sequence[Look]) -> str:
     toggle = notes = ""
     if others:
         toggle = (
@@ -365,9 +372,9 @@ counts all tokens from sending. <b>TPOT</b> is the inverse of decode, one value 
 between events are never taken for tokens, since servers send a step's tokens in bursts or in one
 event. A <b>step</b> is what came together; <b>stall</b> is the 99th percentile of the time between
 steps.</p>
-<p><b>L</b> is tokens per step, a merit of the head and the text; <b>C</b> is what a step with drafts
-costs in plain steps, a merit of the engine and the machine. The speed-up is L / C.</p>
+<p><b>L</b> is tokens per step, a merit of the head and the text; <b>C</b> is what a step with
+drafts costs in plain steps, a merit of the engine and the machine. The speed-up is L / C.</p>
 <p>Arms take turns A B B A, so that heat and neighbours lie on all alike; ratios are of pairs,
-intervals are 95 % by bootstrap. ⚠ marks drift, noise, or answers that do not count; rest the pointer
-on it. Cold rows keep the prompt out of prefix caches, warm rows find it there.</p>
+intervals are 95 % by bootstrap. ⚠ marks drift, noise, or answers that do not count; rest the
+pointer on it. Cold rows keep the prompt out of prefix caches, warm rows find it there.</p>
 """

@@ -17,7 +17,9 @@ from pathlib import Path
 import httpx
 
 from headlong.bench.client import Endpoint, RequestOptions, connect, open_http, run_request
+from headlong.bench.dialects import Dialect, dialect_of
 from headlong.bench.energy import EnergyMeter, open_meter
+from headlong.bench.events import RequestRecord
 from headlong.bench.host import describe_host, probe_bandwidth
 from headlong.bench.journal import Journal, open_journal
 from headlong.bench.plan import ArmSpec, Instance, Plan, Session, Turn
@@ -139,18 +141,19 @@ class _Matrix:
     ) -> None:
         for turn in session.turns:
             one = reached[turn.arm.instance]
-            samples = await self._round(turn, one)
+            answers, joules = await self._round(turn, one)
             if not turn.warmup:
+                samples = self._samples(turn, answers, joules)
                 known = self.arms.get(turn.arm.name)
                 if known is None or known.url != one.endpoint.url:
-                    self._add_arm(turn.arm, one)
+                    self._add_arm(turn.arm, one, dialect_of(answers))
                 self.samples += samples
                 self.journal.add_round(turn.key, samples)
                 self.turn += 1
             stage.advance(1)
 
-    async def _round(self, turn: Turn, one: _Reached) -> list[Sample]:
-        """All streams of a case at once."""
+    async def _round(self, turn: Turn, one: _Reached) -> tuple[list[RequestRecord], float | None]:
+        """All streams of a case at once, and the joules used meanwhile."""
         case, arm = turn.case, turn.arm
         options = RequestOptions(warm=case.cache == "warm")
         local = is_local(one.endpoint.url)
@@ -169,12 +172,17 @@ class _Matrix:
             )
         )
         after = self.meter.joules() if local else None
-        joules = None if before is None or after is None else after - before
+        return answers, None if before is None or after is None else after - before
+
+    def _samples(
+        self, turn: Turn, answers: list[RequestRecord], joules: float | None
+    ) -> list[Sample]:
+        case = turn.case
         return [
             sample_of(
                 answer,
                 case.workload,
-                arm=arm.name,
+                arm=turn.arm.name,
                 concurrency=case.concurrency,
                 cache=case.cache,
                 repeat=turn.repeat,
@@ -194,7 +202,7 @@ class _Matrix:
                  turn.repeat, kind, stream, place)  # fmt: skip
         return hashlib.sha256(repr(words).encode()).hexdigest()[:12]
 
-    def _add_arm(self, spec: ArmSpec, one: _Reached) -> None:
+    def _add_arm(self, spec: ArmSpec, one: _Reached, dialect: Dialect | None) -> None:
         server = spec.instance.server
         if server.name not in self.files:
             self.files[server.name] = model_file(server.model)
@@ -204,6 +212,7 @@ class _Matrix:
             spec.mode,
             one.endpoint,
             command=one.server.command,
+            dialect=dialect.line() if dialect else "",
             file=self.files[server.name],
         )
         self.arms[spec.name] = arm

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from headlong.cli import chat, demo, inspect, run, serve, synth, tune, verify
+from headlong.cli import bench, chat, demo, inspect, run, serve, synth, tune, verify
 from headlong.cli.failures import reason_of
 from headlong.errors import HeadlongError
 
@@ -51,6 +51,7 @@ app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)
 app.command("synth")(synth.command)
 app.command("tune")(tune.command)
+app.add_typer(bench.app, name="bench")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

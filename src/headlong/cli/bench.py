@@ -25,7 +25,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_RECORD = "headlong-bench.json"
 
 
 @app.command("speed")
@@ -64,8 +63,7 @@ def speed(
     from headlong.bench.speed import run_speed
 
     loaded = load_plan(plan, _workloads())
-    target = out or plan.with_suffix(".json").name
-    target = require_ending(Path(target))
+    target = require_ending(out or Path(plan.with_suffix(".json").name))
     record = asyncio.run(
         run_speed(loaded, target, progress=progress_on(), fresh=fresh, bandwidth=bandwidth)
     )
@@ -137,9 +135,11 @@ def schema() -> None:
 
 def _workloads() -> dict[str, Workload]:
     """Everything that a plan may name."""
+    from headlong.bench.nine_prompts import nine_prompts
     from headlong.bench.workloads import SHAPES, shape
 
-    return {name: shape(name) for name in SHAPES}
+    shapes = [shape(name) for name in SHAPES]
+    return {one.name: one for one in (*shapes, *nine_prompts())}
 
 
 def _show(record: Record, *, markdown: bool) -> None:
@@ -149,9 +149,7 @@ def _show(record: Record, *, markdown: bool) -> None:
         typer.echo(printable(line))
 
 
-def _write_report(
-    records: list[tuple[Path, Record]], out: Path, *, published: bool = True
-) -> None:
+def _write_report(records: list[tuple[Path, Record]], out: Path, *, published: bool = True) -> None:
     from headlong.bench.report import page
 
     out.write_text(page([record for _, record in records], published=published), "utf-8")

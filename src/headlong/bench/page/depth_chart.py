@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import floor
 from typing import Final
 
 from headlong.bench.page.look import Look
-from headlong.bench.page.svg import chart, circle, line, polyline, text, tip
+from headlong.bench.page.svg import chart, circle, line, polyline, text, ticks, tip
 from headlong.bench.record import Row
 
 __all__ = ["depth_chart"]
 
-_WIDTH: Final = 460
-_HEIGHT: Final = 300
-_LEFT: Final = 44
-_RIGHT: Final = 110
-_TOP: Final = 12
-_BOTTOM: Final = 42
-_APART: Final = 14.0
-"""Pixels between two labels, at least."""
+_WIDTH: Final = 560
+_HEIGHT: Final = 330
+_LEFT: Final = 48
+_RIGHT: Final = 20
+_TOP: Final = 14
+_BOTTOM: Final = 46
+_MARGIN: Final = 0.1
+"""Share below the lowest point that is shown."""
 
 
 def depth_chart(rows: Sequence[Row], look: Look) -> str:
@@ -28,33 +29,33 @@ def depth_chart(rows: Sequence[Row], look: Look) -> str:
     if not lines:
         return ""
     deepest = max(depth for shares in lines.values() for depth in shares)
+    least = min(share for shares in lines.values() for share in shares.values())
+    bottom = max(0, floor((least - _MARGIN) * 4)) / 4  # a quarter below the lowest point
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def x_of(depth: int) -> float:
-        return _LEFT + wide * ((depth - 1) / (deepest - 1) if deepest > 1 else 0.5)
+        return _LEFT + wide * (depth - 0.5) / deepest
 
     def y_of(share: float) -> float:
-        return _TOP + high * (1 - share)
+        return _TOP + high * (1 - share) / (1 - bottom)
 
     parts = []
-    for percent in (0, 25, 50, 75, 100):
-        y = y_of(percent / 100)
+    for share in ticks(bottom, 1.0, 5):
+        y = y_of(share)
         parts.append(line(_LEFT, y, _LEFT + wide, y))
-        parts.append(text(_LEFT - 8, y + 4, f"{percent} %", kind="soft", anchor="end"))
+        parts.append(text(_LEFT - 8, y + 4, f"{100 * share:.0f} %", kind="soft", anchor="end"))
     for depth in range(1, deepest + 1):
         parts.append(text(x_of(depth), _TOP + high + 18, str(depth), kind="soft", anchor="middle"))
-    parts.append(text(_LEFT + wide / 2, _HEIGHT - 6, "depth of the draft", kind="soft",
-                      anchor="middle"))  # fmt: skip
-    ends = []
+    parts.append(
+        text(_LEFT + wide / 2, _HEIGHT - 6, "depth of the draft", kind="soft", anchor="middle")
+    )
     for arm, shares in lines.items():
         kind = look.of(arm)
         points = [(x_of(depth), y_of(share)) for depth, share in sorted(shares.items())]
         parts.append(polyline(points, kind=f"path {kind}"))
         for (depth, share), (x, y) in zip(sorted(shares.items()), points, strict=True):
             told = tip(f"{arm}, depth {depth}: {100 * share:.1f} % accepted")
-            parts.append(circle(x, y, 4, kind=f"dot {kind}", inner=told))
-        ends.append((points[-1][1], points[-1][0], arm))
-    parts += _labels(ends)
+            parts.append(circle(x, y, 5, kind=f"dot {kind}", inner=told))
     return chart(_WIDTH, _HEIGHT, "share of drafts accepted by depth", parts)
 
 
@@ -70,13 +71,3 @@ def _shares(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
         arm: {depth: accepted[arm][depth] / count for depth, count in depths.items() if count}
         for arm, depths in drafted.items()
     }
-
-
-def _labels(ends: list[tuple[float, float, str]]) -> list[str]:
-    """Names behind the lines' ends, pushed apart."""
-    parts = []
-    free = float("-inf")
-    for y, x, arm in sorted(ends):
-        free = max(y, free + _APART)
-        parts.append(text(x + 9, free + 4, arm))
-    return parts

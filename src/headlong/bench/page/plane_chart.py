@@ -12,12 +12,12 @@ from headlong.bench.record import Row
 
 __all__ = ["plane_chart"]
 
-_WIDTH: Final = 460
-_HEIGHT: Final = 360
-_LEFT: Final = 44
-_RIGHT: Final = 46
-_TOP: Final = 16
-_BOTTOM: Final = 44
+_WIDTH: Final = 560
+_HEIGHT: Final = 390
+_LEFT: Final = 36
+_RIGHT: Final = 48
+_TOP: Final = 36
+_BOTTOM: Final = 46
 _SPEEDUPS: Final = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 
 
@@ -72,7 +72,7 @@ def plane_chart(rows: Sequence[Row], published: Sequence[Published], look: Look)
         parts.append(circle(*at(cost, length), 6, kind=f"dot {look.of(row.arm)}", inner=tip(told)))
     parts.append(text(_LEFT + wide / 2, _HEIGHT - 8, "C: cost of a step, in plain steps",
                       kind="soft", anchor="middle"))  # fmt: skip
-    parts.append(text(_LEFT, 10, "L: tokens per step", kind="soft"))
+    parts.append(text(0, 12, "L: tokens per step", kind="soft"))
     return chart(_WIDTH, _HEIGHT, "tokens per step against cost of a step", parts)
 
 

@@ -11,38 +11,44 @@ from headlong.bench.record import Row
 
 __all__ = ["speed_chart"]
 
-_WIDTH: Final = 720
-_ROW: Final = 24
-_BAR: Final = 15
+_WIDTH: Final = 580
+_ROW: Final = 23
+_BAR: Final = 14
 _HEAD: Final = 30
-_FOOT: Final = 26
-_ROOM: Final = 118
+_FOOT: Final = 24
+_ROOM: Final = 104
 """Pixels behind the longest bar, for its figures."""
 
 
 def speed_chart(rows: Sequence[Row], look: Look) -> str:
-    """Decode tok/s as bars, end-to-end tok/s as a tick in each; empty without figures."""
+    """Decode tok/s as bars, end-to-end tok/s as a notch in each; empty without figures.
+
+    A panel for every workload, all on one scale.
+    """
     shown = [row for row in rows if row.decode is not None]
     if not shown:
         return ""
     left = 16 + CHARACTER * max(len(row.arm) for row in shown)
     top = max(max(row.decode.high or row.decode.value for row in shown if row.decode), 1e-9)
-    scale = (_WIDTH - left - _ROOM) / top
-    parts: list[str] = []
-    y = 0.0
     workloads = list(dict.fromkeys(row.workload for row in shown))
-    height = len(shown) * _ROW + len(workloads) * _HEAD + _FOOT
+    panels = (
+        _panel([row for row in shown if row.workload == one], look, left, top) for one in workloads
+    )
+    return f'<div class="panels">{"".join(panels)}</div>'
+
+
+def _panel(rows: Sequence[Row], look: Look, left: float, top: float) -> str:
+    scale = (_WIDTH - left - _ROOM) / top
+    height = _HEAD + len(rows) * _ROW + _FOOT
+    parts = [text(0, 19, rows[0].workload, kind="strong")]
     for value in ticks(0, top, 6):
         x = left + value * scale
-        parts.append(line(x, 8, x, height - _FOOT + 4))
-        parts.append(text(x, height - 8, f"{value:g}", kind="soft", anchor="middle"))
-    for workload in workloads:
-        parts.append(text(0, y + 20, workload, kind="strong"))
-        y += _HEAD
-        for row in (one for one in shown if one.workload == workload):
-            parts += _bar(row, look, left, y, scale)
-            y += _ROW
-    return chart(_WIDTH, height, "decode tokens per second by mode and workload", parts)
+        parts.append(line(x, _HEAD - 4, x, height - _FOOT + 4))
+        parts.append(text(x, height - 6, f"{value:g}", kind="soft", anchor="middle"))
+    for place, row in enumerate(rows):
+        parts += _bar(row, look, left, _HEAD + place * _ROW, scale)
+    label = f"decode tokens per second by mode, {rows[0].workload}"
+    return chart(_WIDTH, height, label, parts)
 
 
 def _bar(row: Row, look: Look, left: float, y: float, scale: float) -> list[str]:

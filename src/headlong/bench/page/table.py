@@ -46,9 +46,7 @@ COLUMNS: Final = (
 )
 
 
-def table(
-    records: Sequence[Record], published: Sequence[Published], looks: Sequence[Look]
-) -> str:
+def table(records: Sequence[Record], published: Sequence[Published], looks: Sequence[Look]) -> str:
     """A sortable table; published rows are hidden until they are asked for."""
     heads = "".join(
         f'<th scope="col" class="{"num" if one.numeric else "word"}" title="{escape(one.means)}">'
@@ -78,15 +76,15 @@ class _Cell:
 def _measured(record: Record, look: Look) -> Iterator[str]:
     for row in record.rows:
         arm = record.arm(row.arm)
-        made_up = " · made-up weights" if arm.file and arm.file.synthetic else ""
+        made_up = " <small>made up</small>" if arm.file and arm.file.synthetic else ""
         backend = arm.version if arm.version.startswith(arm.kind) else f"{arm.kind} {arm.version}"
         mark = f'<i class="swatch {look.of(arm.name)}"></i>'
         warn = "; ".join(row.flags)
         words = (
-            _Cell(escape(model_name(arm)) + made_up, model_name(arm)),
+            _Cell(escape(model_name(arm)) + made_up, model_name(arm), model_name(arm)),
             _Cell(escape(arm.file.quantisation if arm.file else "–")),
-            _Cell(escape(hardware(record, arm))),
-            _Cell(escape(backend.strip()), hint=arm.server),
+            _Cell(escape(hardware(record, arm)), hint=hardware(record, arm)),
+            _Cell(escape(backend.strip()), hint=f"{arm.server}: {backend.strip()}"),
             _Cell(mark + escape(arm.mode), arm.mode),
             _Cell(
                 escape(row.workload) + (' <b class="warn">⚠</b>' if warn else ""),

@@ -16,8 +16,8 @@ __all__ = ["MOST_TOKENS", "timeline"]
 MOST_TOKENS: Final = 5
 """Steps of so many tokens or more look alike."""
 
-_WIDTH: Final = 960
-_ROW: Final = 34
+_WIDTH: Final = 1200
+_ROW: Final = 32
 _STRIP: Final = 20
 _TOP: Final = 6
 _FOOT: Final = 30
