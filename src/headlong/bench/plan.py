@@ -25,12 +25,12 @@ from headlong.bench.modes import AS_SERVED, Mode, parse_mode
 from headlong.bench.record import Cache
 from headlong.bench.servers import READY_SECONDS, STOP_SECONDS, ServerSpec
 from headlong.bench.workloads import Workload
+from headlong.bench.yaml_files import parse_yaml
 from headlong.errors import ParameterError
 
 __all__ = ["ArmSpec", "Case", "Instance", "Plan", "Session", "Turn", "load_plan"]
 
 _MOST_STREAMS: Final = 256
-_PATTERN: Final = "in which order and with which pauses arms are measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +227,7 @@ def load_plan(path: Path, known: Mapping[str, Workload]) -> Plan:
         ParameterError: it is no sound plan; the message names the place.
         OSError: it cannot be read.
     """
-    import yaml
-
-    try:
-        fields = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ParameterError(f"{path} is not well formed: {error}") from None
+    fields = parse_yaml(path)
     try:
         file = _PlanFile.model_validate(fields if fields is not None else {})
     except ValidationError as error:
