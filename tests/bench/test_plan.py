@@ -129,7 +129,7 @@ def test_the_digest_tells_plans_apart(tmp_path: Path) -> None:
     [
         ("servers: []", r"servers: List should have at least 1"),
         ("", r"servers: Field required"),
-        ("[1, 2", r"line 1, column 7: expected"),
+        ("[1, 2", r"line 1, column 6: expected"),
         (ONE_SERVER + "repeats: 3", "line 7, column 1: 'repeats' is given twice"),
         (ONE_SERVER + "repeat: 3", r"repeat: Extra inputs are not permitted"),
         (ONE_SERVER + "workloads: [poetry]", "no workload 'poetry'; there are: chat, code"),

@@ -73,7 +73,7 @@ def test_what_is_no_record_is_refused(
     [
         ("a.json", "{", "is not well formed"),
         ("a.json", "[1]", "has no field 'schema'"),
-        ("a.yaml", "a: [", "line 1, column 5: expected"),
+        ("a.yaml", "a: [", "line 2, column 1: did not find"),
         ("a.yaml", "ÿ", "has no field 'schema'"),
         ("a.yaml", "\0", "is not well formed YAML: unacceptable character"),
         ("a.txt", "{}", "ends in .json"),

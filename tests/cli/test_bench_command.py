@@ -49,7 +49,7 @@ def test_speed(run: Run, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("servers: [{name: a, url: 'http://127.0.0.1:9'}]", "server a at http://127.0.0.1:9 is"),
-        ("servers: [{name: a, command: /nowhere {port}}]", "'/nowhere' cannot be started"),
+        ("servers: [{name: a, command: '/nowhere {port}'}]", "'/nowhere' cannot be started"),
         ("servers: [{name: a, url: x}]", "no http:// or https:// URL"),
         ("servers: [{name: a, url: 'http://h'}]\nworkloads: [x]", "there are: chat, code, long"),
     ],
