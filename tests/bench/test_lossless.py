@@ -65,7 +65,7 @@ def test_a_difference_and_its_margin(margins: tuple[float, ...], words: str) -> 
     assert difference is not None
     assert difference.before.endswith("word4 ")
     assert (difference.expected[:6], difference.found[:5]) == ("word5 ", "else ")
-    assert difference.margin == (margins[5] if margins else None)
+    assert difference.margin == (pytest.approx(margins[5]) if margins else None)
     text = "\n".join(result.lines())
     assert words in text
     assert ("first difference at token 5" if margins else "at character 30") in text

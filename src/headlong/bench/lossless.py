@@ -261,13 +261,13 @@ def first_difference(expected: RequestRecord, found: RequestRecord) -> Differenc
     """
     texts = expected.full_text, found.full_text
     character = _parting(*texts)
-    ids = expected.token_ids, found.token_ids
     token = None
-    if ids[0] is not None and ids[1] is not None:
-        token = _parting(*ids)
-        if token == len(ids[0]) == len(ids[1]):
-            return None
-    elif character == len(texts[0]) == len(texts[1]):
+    if expected.token_ids is not None and found.token_ids is not None:
+        token = _parting(expected.token_ids, found.token_ids)
+        same = token == len(expected.token_ids) == len(found.token_ids)
+    else:
+        same = character == len(texts[0]) == len(texts[1])
+    if same:
         return None
     before = texts[0][max(0, character - _AROUND) : character]
     rest = [text[character : character + _AROUND] for text in texts]
