@@ -15,7 +15,16 @@ from headlong.bench.body import RequestOptions
 from headlong.bench.dialects import dialect_of
 from headlong.bench.modes import AS_SERVED, AUTO, PLAIN, Mode
 from headlong.bench.nine_prompts import NINE_TOKENS, nine_prompts
-from headlong.bench.session import Arm, Session, Taken, Taking, Target, errors_by_text, in_turns
+from headlong.bench.session import (
+    Arm,
+    Session,
+    Taken,
+    Taking,
+    Target,
+    errors_by_text,
+    in_turns,
+    plain_arm,
+)
 from headlong.bench.speedup import Pair, Speedup, diagnosis, speedup_of
 from headlong.progress import Progress
 
@@ -162,10 +171,9 @@ async def _arms(session: Session, options: MtpOptions) -> tuple[Arm, Arm | None]
     mode = options.mode or (AUTO if server.switches else AS_SERVED)
     arm = Arm(mode.name, server, mode)
     if options.against is not None:
-        other = await session.connect(options.against)
-        return arm, Arm("against", other, PLAIN if other.switches else AS_SERVED)
+        return arm, plain_arm(await session.connect(options.against), peer=server.url)
     if options.plain and server.switches and mode != PLAIN:
-        return arm, Arm(PLAIN.name, server, PLAIN)
+        return arm, plain_arm(server)
     return arm, None
 
 

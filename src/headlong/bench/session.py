@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import httpx
@@ -30,6 +30,7 @@ __all__ = [
     "errors_by_text",
     "in_turns",
     "new_salt",
+    "plain_arm",
     "two_arms",
 ]
 
@@ -54,11 +55,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One server in one mode: one side of a comparison."""
+    """One server in one mode: one side of a comparison.
+
+    Args:
+        peer: what is compared with its own plain mode; two servers that differ only in how they
+            were started are one.  Empty: the server's address.
+    """
 
     name: str
     server: Endpoint
     mode: Mode
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,16 +247,21 @@ async def two_arms(
     server = await session.connect(target)
     if against is not None:
         other = await session.connect(against)
-        base = Arm("plain", other, PLAIN if other.switches else AS_SERVED)
         spec = mode or (AUTO if server.switches else AS_SERVED)
-        name = spec.name if spec.name != base.name else f"{spec.name} (2)"
-        return base, Arm(name, server, spec)
+        name = spec.name if spec.name != PLAIN.name else f"{spec.name} (2)"
+        return plain_arm(other, peer=server.url), Arm(name, server, spec)
     if not server.switches:
         raise ParameterError(
             f"{server.url} ({server.kind}) cannot switch speculation by a request: start it a "
             f"second time without speculation and give that address with --against"
         )
     return Arm("plain", server, PLAIN), Arm((mode or AUTO).name, server, mode or AUTO)
+
+
+def plain_arm(server: Endpoint, peer: str = "") -> Arm:
+    """A server without drafts: by request, or as it was started."""
+    mode = PLAIN if server.switches else replace(AS_SERVED, name=PLAIN.name, draft=0)
+    return Arm(PLAIN.name, server, mode, peer)
 
 
 def errors_by_text(failures: Iterable[Taken]) -> Mapping[str, int]:

@@ -184,7 +184,7 @@ async def run_sweep(options: SweepOptions, progress: Progress | None = None) -> 
             if length in options.servers:
                 other = await session.connect(options.servers[length])
                 mode = drafts(length) if other.switches else _started_with(length)
-                arms.append(Arm(mode.name, other, mode))
+                arms.append(Arm(mode.name, other, mode, peer="servers by draft length"))
             elif server is not None:
                 arms.append(Arm(drafts(length).name, server, drafts(length)))
         if server is not None and options.auto:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headlong.cli import bench_compare, bench_long, bench_lossless, bench_mtp, bench_sweep
 from headlong.cli.progress_bars import progress_on
 from headlong.cli.terminal import printable
 
@@ -25,6 +26,12 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+
+app.command("mtp")(bench_mtp.command)
+app.command("long")(bench_long.command)
+app.command("compare")(bench_compare.command)
+app.command("sweep")(bench_sweep.command)
+app.command("lossless")(bench_lossless.command)
 
 
 @app.command("speed")
