@@ -34,6 +34,7 @@ class GgufFacts:
         architecture: as the metadata say.
         name: as the metadata say.
         types: bytes of tensors by their type, largest first.
+        quantisation: the type of most bytes of the blocks' matrices, embeddings left out.
         mtp_layers: blocks of the MTP head whose tensors are there.
         mtp_types: types of the head's matrices, largest first.
         step_bytes: weights read for one token without drafts.
@@ -46,15 +47,11 @@ class GgufFacts:
     architecture: str | None
     name: str | None
     types: tuple[tuple[str, int], ...]
+    quantisation: str
     mtp_layers: int
     mtp_types: tuple[str, ...]
     step_bytes: int
     synthetic: bool
-
-    @property
-    def quantisation(self) -> str:
-        """The type that holds most bytes."""
-        return self.types[0][0] if self.types else "unknown"
 
     def roofline(self, gb_per_second: float) -> float:
         """Tokens per second of plain decoding when `gb_per_second` is all that memory gives."""
@@ -83,12 +80,15 @@ def _facts(file: GGUFFile) -> GgufFacts:
         used = meta.get(f"{architecture}.expert_used_count", int, 0, minimum=0, maximum=1 << 16)
     head_blocks = range(blocks - heads, blocks) if heads else range(0)
     types: Counter[str] = Counter()
+    block_types: Counter[str] = Counter()
     mtp_types: Counter[str] = Counter()
     present = set()
     step = 0
     for tensor in file.tensors.values():
         types[tensor.type.name] += tensor.nbytes
         found = _BLOCK.match(tensor.name)
+        if found and len(tensor.shape) > 1:
+            block_types[tensor.type.name] += tensor.nbytes
         if found and int(found[1]) in head_blocks:
             present.add(int(found[1]))
             if len(tensor.shape) > 1:
@@ -102,6 +102,7 @@ def _facts(file: GGUFFile) -> GgufFacts:
         architecture=architecture,
         name=meta.get("general.name", str, None),
         types=tuple(types.most_common()),
+        quantisation=next(iter(block_types.most_common(1)), ("unknown", 0))[0],
         mtp_layers=len(present),
         mtp_types=tuple(name for name, _ in mtp_types.most_common()),
         step_bytes=step,

@@ -35,7 +35,7 @@ from headlong.bench.provenance import (
 from headlong.bench.record import Arm, ModelFile, Record, Sample, save
 from headlong.bench.samples import prompt_of, sample_of
 from headlong.bench.servers import RunningServer, is_local, running
-from headlong.errors import ParameterError
+from headlong.errors import HeadlongError, ParameterError
 from headlong.progress import Progress, Silent, Stage
 
 __all__ = ["run_speed"]
@@ -86,6 +86,10 @@ async def run_speed(
         except asyncio.CancelledError:
             if not matrix.samples:
                 raise
+        except HeadlongError:
+            if matrix.samples:
+                progress.note(f"{journal.path} keeps what was measured; the same command goes on")
+            raise
         finally:
             journal.close()
     arms = [matrix.arms[arm.name] for arm in plan.arms if arm.name in matrix.arms]
