@@ -110,6 +110,24 @@ def bare(**fields: object) -> Record:
     return make_record(run(), host(), arms, (prompt("chat"),), samples)
 
 
+def test_streams_have_a_chart_where_there_are_several() -> None:
+    arms = (arm("plain", 0), arm("n=2", 2))
+    samples = [
+        sample(one.name, stream=stream, concurrency=count, turn=10 * count + number)
+        for number, one in enumerate(arms)
+        for count in (1, 4)
+        for stream in range(count)
+    ]
+    one = make_record(run(), host(), arms, (prompt("chat"),), samples)
+    assert "n=2, 4 at once: " in page([one])
+    assert "at once: " not in page([record()])
+
+
+def test_columns_without_a_figure_are_left_out() -> None:
+    assert ">J/token<" not in page([record()])
+    assert ">J/token<" in page([bare(joules=100.0)])
+
+
 def test_without_drafts_there_are_fewer_charts() -> None:
     assert read(page([bare()])).count["svg"] == 2
 

@@ -106,7 +106,8 @@ def test_plain_lines_come_at_most_once_a_second() -> None:
             clock.now += 0.25
             stage.advance(10 << 20)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "packing weights: 10 % of 1000.0 MiB"
+    assert lines[0] == "packing weights: 10 % of 1000.0 MiB, about 20 s left"
+    assert lines[-1] == "packing weights: 100 % of 1000.0 MiB"
     assert len(lines) == 10
 
 
@@ -117,6 +118,18 @@ def test_plain_lines_come_at_most_every_ten_percent() -> None:
             clock.now += 60
             stage.advance(1)
     assert len(stream.getvalue().splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4, ""), (40, ", about 40 s left"), (400, ", about 7 min left"), (9000, ", about 2.5 h left")],
+)
+def test_plain_lines_tell_the_time_left(seconds: float, text: str) -> None:
+    stream, clock = io.StringIO(), Clock()
+    with PlainLines(stream, clock).stage("measuring", 50, "rounds") as stage:
+        clock.now += seconds
+        stage.advance(25)
+    assert stream.getvalue() == f"measuring: 50 % of 50 rounds{text}\n"
 
 
 def test_short_stages_print_nothing() -> None:

@@ -14,6 +14,7 @@ from headlong.bench.page.look import Look, bytes_text, hardware, look_of, model_
 from headlong.bench.page.plane_chart import plane_chart
 from headlong.bench.page.published import Published, published_rows
 from headlong.bench.page.speed_chart import speed_chart
+from headlong.bench.page.streams_chart import streams_chart
 from headlong.bench.page.table import table
 from headlong.bench.page.timeline import MOST_TOKENS, timeline
 from headlong.bench.record import Arm, Record, Row, Sample
@@ -109,6 +110,16 @@ def _record(record: Record, look: Look, others: Sequence[Published], *, alone: b
             "Of the drafts made at each depth, how many the model itself would have written.",
             depth_chart(rows, look),
             legend=_arms_legend(record, look, [row.arm for row in rows if row.by_depth]),
+        )
+    )
+    one_cache = [row for row in record.rows if rows and row.cache == rows[0].cache]
+    parts.append(
+        _figure(
+            "Throughput by streams",
+            "Tokens per second of all answers together. Many streams fill the rows of a pass that "
+            "drafts would use, so drafts must gain less, and must not cost.",
+            streams_chart(one_cache, look),
+            legend=_arms_legend(record, look, [row.arm for row in one_cache]),
         )
     )
     parts.append(
@@ -237,7 +248,7 @@ def _timeline_caption(record: Record, rows: Sequence[Row]) -> str:
     tokens = next((p.max_tokens for p in record.prompts if p.name == name), 0)
     return (
         f"One answer of {tokens} tokens to '{name}' for each mode. Each block is a step: as wide "
-        "as the wait for it, as dark as the tokens that came with it."
+        "as the wait for it, in the colour of how many tokens came with it."
     )
 
 

@@ -38,6 +38,9 @@ _STAGES: Final = {
 _SECONDS_PER_LINE: Final = 1.0
 _PERCENT_PER_LINE: Final = 10
 
+_LEAST_LEFT: Final = 5.0
+"""Seconds below which nobody asks how long it takes."""
+
 
 def progress_on(stream: TextIO | None = None) -> Progress:
     """Bars when the stream (standard error by default) is a terminal, else plain lines."""
@@ -63,6 +66,7 @@ class Bars:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             _Amount(unit),
+            _Left(),
         )
         with RichProgress(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(_words(name), total=max(total, 1))
@@ -95,6 +99,15 @@ class _Amount(ProgressColumn):
             return Text("")
         begun = byte_size(done) if self._unit == "B" else str(done)
         return Text(f"{begun} of {_amount(total, self._unit)}")
+
+
+class _Left(ProgressColumn):
+    """The time that is left, of stages that take long enough for it to matter."""
+
+    max_refresh = 0.5  # seconds
+
+    def render(self, task: Task) -> Text:
+        return Text(_time_left(task.time_remaining))
 
 
 class PlainLines:
@@ -133,7 +146,7 @@ class _Lines:
         self._unit = unit
         self._done = 0
         self._shown_percent = 0
-        self._shown_at = clock()
+        self._began = self._shown_at = clock()
 
     def advance(self, amount: int) -> None:
         self._done += amount
@@ -146,7 +159,19 @@ class _Lines:
             return
         self._shown_percent, self._shown_at = percent, now
         of = f" of {_amount(self._total, self._unit)}" if self._unit else ""
-        self._show(f"{self._name}: {percent} %{of}")
+        left = (now - self._began) * (self._total / self._done - 1)
+        self._show(f"{self._name}: {percent} %{of}{_time_left(left, before=', ')}")
+
+
+def _time_left(seconds: float | None, before: str = "") -> str:
+    """Rounded as such guesses deserve; nothing for less than `_LEAST_LEFT`."""
+    if seconds is None or seconds < _LEAST_LEFT:
+        return ""
+    if seconds < 90:
+        return f"{before}about {5 * round(seconds / 5)} s left"
+    if seconds < 5400:
+        return f"{before}about {round(seconds / 60)} min left"
+    return f"{before}about {seconds / 3600:.1f} h left"
 
 
 def _words(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import compress
 from typing import Final
 
 from headlong.bench.page.look import Look, band_text, hardware, model_name, number
@@ -47,22 +48,28 @@ COLUMNS: Final = (
 
 
 def table(records: Sequence[Record], published: Sequence[Published], looks: Sequence[Look]) -> str:
-    """A sortable table; published rows are hidden until they are asked for."""
+    """A sortable table; published rows are hidden until they are asked for.
+
+    Columns of which no row has a figure are left out.
+    """
+    lines = [
+        *(
+            line
+            for record, look in zip(records, looks, strict=True)
+            for line in _measured(record, look)
+        ),
+        *map(_published, published),
+    ]
+    shown = [
+        not column.numeric or any(cells[i].value is not None for _, cells in lines)
+        for i, column in enumerate(COLUMNS)
+    ]
     heads = "".join(
         f'<th scope="col" class="{"num" if one.numeric else "word"}" title="{escape(one.means)}">'
         f"<button>{escape(one.name)}</button></th>"
-        for one in COLUMNS
+        for one in compress(COLUMNS, shown)
     )
-    body = "".join(
-        [
-            *(
-                line
-                for record, look in zip(records, looks, strict=True)
-                for line in _measured(record, look)
-            ),
-            *map(_published, published),
-        ]
-    )
+    body = "".join(_line(kind, cells, shown) for kind, cells in lines)
     return f'<table id="rows"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
 
 
@@ -73,7 +80,7 @@ class _Cell:
     hint: str = ""
 
 
-def _measured(record: Record, look: Look) -> Iterator[str]:
+def _measured(record: Record, look: Look) -> Iterator[tuple[str, tuple[_Cell, ...]]]:
     for row in record.rows:
         arm = record.arm(row.arm)
         made_up = " <small>made up</small>" if arm.file and arm.file.synthetic else ""
@@ -93,7 +100,7 @@ def _measured(record: Record, look: Look) -> Iterator[str]:
             _Cell(str(row.concurrency), row.concurrency),
             _Cell(row.cache),
         )  # fmt: skip
-        yield _line("own" + (" plain" if arm.draft == 0 else ""), (*words, *_figures(row)))
+        yield "own" + (" plain" if arm.draft == 0 else ""), (*words, *_figures(row))
 
 
 def _figures(row: Row) -> Iterator[_Cell]:
@@ -117,7 +124,7 @@ def _figures(row: Row) -> Iterator[_Cell]:
     yield _percent(row.roofline)
 
 
-def _published(one: Published) -> str:
+def _published(one: Published) -> tuple[str, tuple[_Cell, ...]]:
     cells = (
         _Cell(escape(one.model)),
         _Cell(escape(one.quantisation)),
@@ -139,7 +146,7 @@ def _published(one: Published) -> str:
         _Cell("–"),
         _Cell("–"),
     )
-    return _line("published", cells)
+    return "published", cells
 
 
 def _rate(value: float | None, hint: str = "") -> _Cell:
@@ -154,9 +161,9 @@ def _tpot(rate: float | None) -> _Cell:
     return _Cell("–" if not rate else f"{1e3 / rate:.1f}", 1 / rate if rate else None)
 
 
-def _line(kind: str, cells: Sequence[_Cell]) -> str:
+def _line(kind: str, cells: Sequence[_Cell], shown: Sequence[bool]) -> str:
     made = []
-    for column, cell in zip(COLUMNS, cells, strict=True):
+    for column, cell in compress(zip(COLUMNS, cells, strict=True), shown):
         key = "" if cell.value is None and column.numeric else cell.value
         if not column.numeric:
             key = cell.shown if cell.value is None else cell.value
