@@ -24,7 +24,8 @@ _EVEN: Final = 0.02
 """Speed-ups closer to 1 than this are none."""
 
 # Shares of drafts that are accepted, (L - 1) / n, and cost of a draft token in plain steps,
-# (C - 1) / n.  Published runs: 0.73 to 0.86 and 0.29 to 0.38 (n = 2, two cards).
+# (C - 1) / n, where n is how long drafts were on average.  Published runs of n = 2: 0.73 to 0.86
+# and 0.29 to 0.38.
 _GOOD_DRAFTS: Final = 0.65
 _POOR_DRAFTS: Final = 0.4
 _CHEAP_DRAFT: Final = 0.15
@@ -50,6 +51,7 @@ class Speedup:
         step_cost: C, a step with drafts by a plain one; None where steps could not be told apart.
         predicted: L / C.
         draft: longest draft that was asked for; None where the server chose.
+        drafted_per_step: mean length of the drafts that were made; None where it does not say.
         acceptance: accepted by drafted.
         pairs: how many.
     """
@@ -60,6 +62,7 @@ class Speedup:
     step_cost: float | None
     predicted: float | None
     draft: int | None
+    drafted_per_step: float | None
     acceptance: float | None
     pairs: int
 
@@ -93,6 +96,7 @@ def speedup_of(pairs: Sequence[Pair], draft: int | None = None) -> Speedup | Non
         step_cost,
         predicted,
         draft,
+        _drafted_per_step([p.spec for p in whole]),
         accepted / made if made else None,
         len(whole),
     )
@@ -107,6 +111,13 @@ def _tokens_per_step(answers: Sequence[Metrics]) -> float | None:
     ]
     steps = sum(tokens / each for tokens, each in pairs)
     return sum(tokens for tokens, _ in pairs) / steps if steps else None
+
+
+def _drafted_per_step(answers: Sequence[Metrics]) -> float | None:
+    """A server may draft less than it is allowed to, where it is unsure."""
+    told = [m for m in answers if m.draft_n and m.accepted is not None]
+    steps = sum(m.tokens - 1 - (m.accepted or 0) for m in told)
+    return sum(m.draft_n or 0 for m in told) / steps if steps > 0 else None
 
 
 def _step_cost(pairs: Sequence[Pair]) -> float | None:
@@ -133,7 +144,7 @@ def diagnosis(speedup: Speedup) -> str:
             f"{facts} predict {speedup.predicted:.2f}x, but {speedup.observed.value:.2f}x was "
             f"observed: look for stalls, a changing clock, or another program on the machine."
         )
-    length = draft or max(1, round(tokens + 0.5) - 1)
+    length = speedup.drafted_per_step or draft or max(1, round(tokens + 0.5) - 1)
     share, price = (tokens - 1) / length, (cost - 1) / length
     quality = "good" if share >= _GOOD_DRAFTS else "poor" if share < _POOR_DRAFTS else "fair"
     dearness = "cheap" if price <= _CHEAP_DRAFT else "dear" if price > _DEAR_DRAFT else "fair"
@@ -141,7 +152,7 @@ def diagnosis(speedup: Speedup) -> str:
     return f"{told}: {_limit(tokens, cost, length, quality, dearness)}"
 
 
-def _limit(tokens: float, cost: float, length: int, quality: str, dearness: str) -> str:
+def _limit(tokens: float, cost: float, length: float, quality: str, dearness: str) -> str:
     if cost >= tokens:
         return "a step costs more than it gives, so drafts slow this server down."
     if dearness == "dear" and quality != "poor":
