@@ -28,6 +28,8 @@ __all__ = ["Endpoint", "RequestOptions", "connect", "open_http", "run_request"]
 
 _MOST_BYTES: Final = 1 << 28  # an answer of a million tokens is smaller
 _MOST_REFUSAL: Final = 1 << 16
+_STALE_SECONDS: Final = 1.0
+"""A kept connection that the server had closed in the meantime fails at once: it is asked again."""
 _DRAIN_SECONDS: Final = 1.0  # for what follows [DONE], so that the connection can be used again
 
 
@@ -86,6 +88,7 @@ class _Exchange:
     reads: list[Read] = field(default_factory=list)
     status: int | None = None
     error: str | None = None
+    stale: bool = False
 
     @property
     def refused(self) -> bool:
@@ -138,6 +141,16 @@ async def _exchange(
         headers=headers,
         timeout=httpx.Timeout(options.silence_timeout, connect=default.connect),
     )
+    exchange = await _try(http, request, options)
+    if exchange.stale:
+        exchange = await _try(http, request, options)
+    exchange.ended = exchange.ended or exchange.since()
+    return exchange
+
+
+async def _try(
+    http: httpx.AsyncClient, request: httpx.Request, options: RequestOptions
+) -> _Exchange:
     exchange = _Exchange(sent_at=time.time(), began=time.perf_counter())
     try:
         async with asyncio.timeout(options.total_timeout):
@@ -148,7 +161,8 @@ async def _exchange(
         exchange.error = f"not a byte for {options.silence_timeout:g} s"
     except httpx.HTTPError as error:
         exchange.error = f"the connection broke: {str(error) or type(error).__name__}"
-    exchange.ended = exchange.ended or exchange.since()
+        closed = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+        exchange.stale = closed and exchange.status is None and exchange.since() < _STALE_SECONDS
     return exchange
 
 

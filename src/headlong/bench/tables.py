@@ -81,7 +81,10 @@ def _circumstances(record: Record) -> Iterator[str]:
         cap = "" if gpu.power_cap is None else f", {gpu.power_cap:.0f} W"
         yield f"card     {gpu.name}{cap}, driver {gpu.driver or 'unknown'}"
     for server in dict.fromkeys(arm.server for arm in record.arms):
-        arm = next(one for one in record.arms if one.server == server)
+        arms = [one for one in record.arms if one.server == server]
+        arm = next(
+            (one for one in arms if one.draft != 0), arms[0]
+        )  # its stream is the one to know
         yield f"server   {server}: {_build(arm)}, {_model(arm)}"
         if arm.dialect:
             yield f"         {arm.dialect}"

@@ -19,6 +19,8 @@ _LEFT: Final = 48
 _RIGHT: Final = 20
 _TOP: Final = 14
 _BOTTOM: Final = 46
+_LEAST: Final = 10
+"""Drafts of a depth below which their share says little."""
 _MARGIN: Final = 0.1
 """Share below the lowest point that is shown."""
 
@@ -60,7 +62,7 @@ def depth_chart(rows: Sequence[Row], look: Look) -> str:
 
 
 def _shares(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
-    """Over all workloads, by arm and depth."""
+    """Over all workloads, by arm and depth, where there were drafts enough to tell."""
     drafted: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     accepted: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
@@ -68,6 +70,10 @@ def _shares(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
             drafted[row.arm][one.depth] += one.drafted
             accepted[row.arm][one.depth] += one.accepted
     return {
-        arm: {depth: accepted[arm][depth] / count for depth, count in depths.items() if count}
+        arm: {
+            depth: accepted[arm][depth] / count
+            for depth, count in depths.items()
+            if count >= _LEAST
+        }
         for arm, depths in drafted.items()
     }
