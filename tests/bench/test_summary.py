@@ -140,7 +140,7 @@ def test_a_prediction_that_misses_is_flagged() -> None:
 
 def test_verdicts_are_computed() -> None:
     said = record(gain=1.5, cost_free=2.4).verdicts
-    assert said[0].startswith("here: n=2 is the best mode, 1.50x plain over 2 workloads; ")
+    assert said[0].startswith("here: n=2 is the best mode, 1.50x plain over 2 cases; ")
     assert "drafts good (L 2.40), step dear (C 1.60)" in said[0]
     slower = record(gain=0.8).verdicts
     assert slower[0].startswith("here: no mode beats plain decoding (n=2: 0.80x)")

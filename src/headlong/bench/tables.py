@@ -33,8 +33,9 @@ def terminal_lines(record: Record) -> Iterator[str]:
         ).rstrip()
     yield ""
     for row in record.rows:
-        for flag in row.flags:
-            yield f"! {row.arm}, {row.workload}, {row.cache}, {_streams(row)}: {flag}"
+        if row.flags:
+            told = "; ".join(row.flags)
+            yield f"! {row.arm}, {row.workload}, {row.cache}, {_streams(row)}: {told}"
     yield from record.verdicts
 
 
@@ -49,11 +50,12 @@ def markdown_lines(record: Record) -> Iterator[str]:
         mark = " ⚠" if row.flags else ""
         cells = [cell.replace("|", "\\|") for cell in _cells(row)]
         yield f"| {cells[0]}{mark} | " + " | ".join(cells[1:]) + " |"
-    flags = [(row, flag) for row in record.rows for flag in row.flags]
-    if flags:
+    flagged = [row for row in record.rows if row.flags]
+    if flagged:
         yield ""
-    for row, flag in flags:
-        yield f"- ⚠ {row.arm}, {row.workload}, {row.cache}, {_streams(row)}: {flag}"
+    for row in flagged:
+        told = "; ".join(row.flags)
+        yield f"- ⚠ {row.arm}, {row.workload}, {row.cache}, {_streams(row)}: {told}"
     yield ""
     for verdict in record.verdicts:
         yield f"- {verdict}"

@@ -90,4 +90,4 @@ def _servers(arms: Sequence[Arm], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _count(rows: Sequence[Row]) -> str:
-    return f"{len(rows)} workload" + ("" if len(rows) == 1 else "s")
+    return f"{len(rows)} case" + ("" if len(rows) == 1 else "s")
