@@ -95,6 +95,7 @@ def _record(record: Record, look: Look, others: Sequence[Published], *, alone: b
             wide=True,
         )
     )
+    parts.append('<div class="narrow">')
     parts.append(
         _figure(
             "What drafts give, and what steps cost",
@@ -122,6 +123,7 @@ def _record(record: Record, look: Look, others: Sequence[Published], *, alone: b
             legend=_arms_legend(record, look, [row.arm for row in one_cache]),
         )
     )
+    parts.append("</div>")
     parts.append(
         _figure(
             "What a reader sees come in",
@@ -163,8 +165,10 @@ def _case(rows: Sequence[Row]) -> str:
 
 
 def _tiles(record: Record, rows: Sequence[Row]) -> str:
-    best = max((r for r in rows if r.speedup), key=lambda r: _gain(r), default=None)
-    fastest = max((r for r in rows if r.decode), key=lambda r: _decode(r), default=None)
+    best = max((r for r in rows if r.speedup), key=lambda r: (not r.flags, _gain(r)), default=None)
+    fastest = max(
+        (r for r in rows if r.decode), key=lambda r: (not r.flags, _decode(r)), default=None
+    )
     tiles = []
     if best is not None and best.speedup is not None:
         spread = ""
@@ -205,7 +209,8 @@ def _decode(row: Row) -> float:
 
 
 def _of(row: Row) -> str:
-    return f"{row.arm}, {row.workload}"
+    """Whose figure it is; rows without a flag are preferred, and others say so."""
+    return f"{row.arm}, {row.workload}" + (" ⚠" if row.flags else "")
 
 
 def _verdicts(record: Record) -> str:

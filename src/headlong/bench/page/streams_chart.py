@@ -27,7 +27,7 @@ def streams_chart(rows: Sequence[Row], look: Look) -> str:
     streams = sorted({count for totals in lines.values() for count in totals})
     if len(streams) < 2:
         return ""
-    top = max(total for totals in lines.values() for total in totals.values())
+    top = 1.05 * max(total for totals in lines.values() for total in totals.values())
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at(count: int, total: float) -> tuple[float, float]:
