@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import httpx
@@ -230,5 +231,49 @@ def test_this_machine() -> None:
     assert not is_loopback("http://example.org")
 
 
-def test_httpx_has_what_we_use() -> None:
-    assert hasattr(httpx.Response, "aiter_raw")
+def test_a_refused_connection_and_a_slow_one_are_httpx_errors() -> None:
+    async def get(url: str, seconds: float) -> None:
+        async with open_http(url, connect_timeout=seconds) as http:
+            await http.get(url)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(get(f"http://127.0.0.1:{port}", 5))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        with pytest.raises(httpx.ConnectTimeout, match=r"no connection after 0\.2 s"):
+            asyncio.run(get(f"http://127.0.0.1:{address[1]}", 0.2))
+        for one in waiting:
+            one.close()
+
+
+def test_a_flood_is_read_whole_and_a_large_request_is_sent_whole() -> None:
+    words = tuple("x" * 20_000 for _ in range(200))
+    flood = Schedule(steps=(1,) * 199, step=0.0, words=words, prefill=0.001)
+    large = Workload("large", (Message("user", "y" * (3 << 20)),), 200)
+    with serving(Mock(lambda body: flood)) as mock:
+        (record,) = ask(mock.url, workload=large, options=RequestOptions(warm=True))
+    assert record.error is None
+    assert len(record.text) == 200 * 20_000
+    assert len(mock.bodies[0]["messages"][0]["content"]) == 3 << 20
+
+
+def test_a_server_that_closed_an_idle_connection_is_asked_over_a_new_one() -> None:
+    async def run(url: str) -> list[str | None]:
+        async with open_http(url) as http:
+            server = await connect(http, url)
+            first = await run_request(http, server, QUESTION, AS_SERVED)
+            await asyncio.sleep(0.1)  # the mock closes after a cut answer
+            second = await run_request(http, server, QUESTION, AS_SERVED)
+            return [first.error, second.error]
+
+    answers = iter([Schedule(cut_after=4), SHORT])
+    with serving(Mock(lambda body: next(answers))) as mock:
+        first, second = asyncio.run(run(mock.url))
+    assert first is not None and second is None
+    assert mock.connections == 2

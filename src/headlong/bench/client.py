@@ -184,7 +184,8 @@ async def _stream(http: httpx.AsyncClient, request: httpx.Request, exchange: _Ex
 
 async def _read(response: httpx.Response, exchange: _Exchange) -> None:
     reads, tail, size = exchange.reads, b"\n", 0
-    stream = response.aiter_raw()
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    stream = aiter(response.stream)  # `aiter_raw` would add a layer per read
     async for data in stream:
         reads.append(Read(exchange.since(), data))
         size += len(data)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from headlong.bench.answers import error_text
 from headlong.bench.body import Endpoint
+from headlong.bench.transport import LeanTransport
 from headlong.errors import ParameterError, ServerError
 
 __all__ = ["base_url", "connect", "is_loopback", "open_http"]
@@ -70,9 +72,12 @@ def open_http(url: str, *, connect_timeout: float = 10.0) -> httpx.AsyncClient:
     Proxies of the environment are used unless the server is on this machine.  Reading has no limit
     here: each request sets its own.
     """
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     timeout = httpx.Timeout(30.0, connect=connect_timeout)
-    return httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=not is_loopback(url))
+    direct = is_loopback(url) or not getproxies()
+    if direct and url.startswith("http://"):
+        return httpx.AsyncClient(transport=LeanTransport(), timeout=timeout, trust_env=False)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    return httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=not direct)
 
 
 async def connect(
