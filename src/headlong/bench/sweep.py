@@ -126,7 +126,8 @@ class SweepResult:
         even = [a for a in fixed if a.name in against and not _beats(against[a.name])]
         shortest = min([*even, best], key=lambda arm: arm.mode.draft or 0)
         if even:
-            names = ", ".join(arm.name for arm in [*even, best])
+            among = sorted([*even, best], key=lambda arm: arm.mode.draft or 0)
+            names = ", ".join(arm.name for arm in among)
             yield (
                 f"take {shortest.name}: {best.name} measured best, but {names} cannot be told "
                 f"apart; the shortest draft costs the least when many answers run at once."
