@@ -1,7 +1,8 @@
 """Asks a server and notes when its bytes came.
 
 While an answer streams, reads are only stamped and kept; they are taken apart after the last one,
-so that parsing delays no stamp.
+so that parsing delays no stamp.  Only HTTP is read on the way where an answer is compressed, says
+its length, or comes by TLS.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -22,12 +23,14 @@ from headlong.bench.discovery import connect, open_http
 from headlong.bench.events import RequestRecord
 from headlong.bench.modes import Mode
 from headlong.bench.sse import Read, is_done, split
+from headlong.bench.transport import hold
 from headlong.bench.workloads import Workload
 
 __all__ = ["Endpoint", "RequestOptions", "connect", "open_http", "run_request"]
 
 _MOST_BYTES: Final = 1 << 28  # an answer of a million tokens is smaller
 _MOST_REFUSAL: Final = 1 << 16
+_AT_ONCE: Final = 32  # held reads, which take about a millisecond
 _STALE_SECONDS: Final = 1.0
 """A kept connection that the server had closed in the meantime fails at once: it is asked again."""
 _DRAIN_SECONDS: Final = 1.0  # for what follows [DONE], so that the connection can be used again
@@ -152,13 +155,15 @@ async def _try(
     http: httpx.AsyncClient, request: httpx.Request, options: RequestOptions
 ) -> _Exchange:
     exchange = _Exchange(sent_at=time.time(), began=time.perf_counter())
+    endless = f"no end after {options.total_timeout:g} s"
     try:
-        async with asyncio.timeout(options.total_timeout):
-            await _stream(http, request, exchange)
+        async with asyncio.timeout(options.total_timeout) as limit:
+            await _stream(http, request, exchange, options.total_timeout, limit)
     except TimeoutError:
-        exchange.error = f"no end after {options.total_timeout:g} s"
+        exchange.error = endless
     except httpx.ReadTimeout:
-        exchange.error = f"not a byte for {options.silence_timeout:g} s"
+        late = exchange.since() >= options.total_timeout
+        exchange.error = endless if late else f"not a byte for {options.silence_timeout:g} s"
     except httpx.HTTPError as error:
         exchange.error = f"the connection broke: {str(error) or type(error).__name__}"
         closed = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
@@ -166,7 +171,13 @@ async def _try(
     return exchange
 
 
-async def _stream(http: httpx.AsyncClient, request: httpx.Request, exchange: _Exchange) -> None:
+async def _stream(
+    http: httpx.AsyncClient,
+    request: httpx.Request,
+    exchange: _Exchange,
+    total: float,
+    limit: asyncio.Timeout,
+) -> None:
     response = await http.send(request, stream=True)
     try:
         exchange.status = response.status_code
@@ -177,25 +188,30 @@ async def _stream(http: httpx.AsyncClient, request: httpx.Request, exchange: _Ex
         if kind.startswith("application/json"):
             exchange.error = f"the server does not stream: it answered with {kind}"
             return
-        await _read(response, exchange)
+        clock = hold(response, until=exchange.began + total, most=_MOST_BYTES)
+        if clock is not None:
+            limit.reschedule(None)  # whoever holds keeps the time: a timeout would lose what came
+        await _read(response, exchange, clock or time.perf_counter)
     finally:
         await response.aclose()
 
 
-async def _read(response: httpx.Response, exchange: _Exchange) -> None:
+async def _read(response: httpx.Response, exchange: _Exchange, clock: Callable[[], float]) -> None:
     reads, tail, size = exchange.reads, b"\n", 0
     assert isinstance(response.stream, httpx.AsyncByteStream)
     stream = aiter(response.stream)  # `aiter_raw` would add a layer per read
     async for data in stream:
-        reads.append(Read(exchange.since(), data))
+        reads.append(Read(clock() - exchange.began, data))
         size += len(data)
         if is_done(tail, data):
             break
         tail = (tail + data)[-32:]
+        if len(reads) % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # what came is kept already: other answers may be stamped
         if size > _MOST_BYTES:
             exchange.error = f"given up after {size} bytes of one answer"
             return
-    exchange.ended = exchange.since()
+    exchange.ended = reads[-1].t if reads else exchange.since()
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in stream:
