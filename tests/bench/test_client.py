@@ -38,8 +38,8 @@ SHORT = Schedule(steps=(1,) * 3, step=0.005, prefill=0.01)
 )
 def test_stamps_are_those_of_the_server(schedule: Schedule) -> None:
     # The truth is when the mock wrote: on a busy machine it oversleeps, and another process may
-    # come between its write and our read.  Three tries, one must be quiet.
-    for attempt in range(3):
+    # come between its write and our read.  Ten tries, one must be quiet.
+    for attempt in range(10):
         with serving(Mock(lambda body: schedule)) as mock:
             began = time.perf_counter()
             (record,) = ask(mock.url)
@@ -55,7 +55,7 @@ def test_stamps_are_those_of_the_server(schedule: Schedule) -> None:
         assert metrics.ttft is not None and metrics.latency is not None
         last = max(t for t, w in zip(written, schedule.writes(), strict=True) if b"w0" in w.data)
         off = max(abs(metrics.ttft - truth_first), abs(metrics.latency - last))
-        if off < 0.002 or attempt == 2:
+        if off < 0.002 or attempt == 9:
             assert off < 0.002
             break
     if schedule.form == "buffer":

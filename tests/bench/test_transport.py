@@ -9,13 +9,14 @@ from contextlib import suppress
 
 import pytest
 
+from headlong.bench import client
 from headlong.bench.client import Endpoint, RequestOptions, open_http, run_request
 from headlong.bench.events import RequestRecord
 from headlong.bench.modes import AS_SERVED
 from headlong.bench.workloads import Message, Workload
 
 QUESTION = Workload("q", (Message("user", "hello"),), 3)
-PAUSE = 0.03
+PAUSE = 0.05
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -100,26 +101,32 @@ def ask(
         "length", "until closed",
     ],
 )  # fmt: skip
-def test_ends(headers: bytes, writes: tuple[bytes, ...], end: str, connections: int) -> None:
+def test_ends(
+    headers: bytes,
+    writes: tuple[bytes, ...],
+    end: str,
+    connections: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_DRAIN_SECONDS", 60.0)
     records, seen, seconds = ask(headers, writes, end=end)
     assert [(record.error, record.text) for record in records] == [(None, "ab")] * 2
     assert seen == connections
-    assert seconds < 0.9  # no wait had to run out
+    assert seconds < 30  # no wait had to run out
 
 
 def test_stamps_are_those_of_the_reads_though_all_is_read_at_the_end() -> None:
     (record,), _, _ = ask(CHUNKED, (*CHUNKS, chunk(DONE), b"0\r\n\r\n"), times=1)
     first, second = (one.t for one in record.events)
-    assert PAUSE / 2 < second - first < 3 * PAUSE
+    assert second - first > PAUSE / 2
     assert record.ended >= second + 1.5 * PAUSE
 
 
 def test_an_answer_that_goes_on_after_done_is_left() -> None:
     endless = (*CHUNKS, chunk(DONE), *[chunk(b": on\n\n")] * 45)
-    (record,), _, seconds = ask(CHUNKED, endless, times=1)
+    (record,), _, _ = ask(CHUNKED, endless, times=1)
     assert (record.error, record.text) == (None, "ab")
-    assert record.ended < 0.5
-    assert seconds < 2.5
+    assert record.ended < 45 * PAUSE
 
 
 @pytest.mark.parametrize("end", ["reset", "close"])
@@ -132,9 +139,9 @@ def test_what_came_before_a_break_is_kept(end: str) -> None:
 def test_what_came_before_a_timeout_is_kept() -> None:
     trickle = (*CHUNKS[:2], *[chunk(b": on\n\n")] * 20)
     for limits, words in [
-        (RequestOptions(total_timeout=0.2), "no end after 0.2 s"),
-        (RequestOptions(silence_timeout=0.01), "not a byte for 0.01 s"),
+        (RequestOptions(total_timeout=0.5), "no end after 0.5 s"),
+        (RequestOptions(silence_timeout=0.04), "not a byte for 0.04 s"),
     ]:
         (record,), _, _ = ask(CHUNKED, trickle, times=1, options=limits)
         assert record.error == words
-        assert record.text == ("ab" if limits.total_timeout == 0.2 else "a")
+        assert record.text == ("ab" if limits.total_timeout == 0.5 else "a")
