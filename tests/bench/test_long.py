@@ -9,7 +9,7 @@ from schedules import Schedule
 from speculating import draft_of, steps_of
 
 from headlong.bench.long import LongOptions, LongResult, Reading, break_even, run_long
-from headlong.bench.long_text import long_text
+from headlong.bench.long_text import CHARACTERS_PER_TOKEN, long_text
 from headlong.bench.session import Target
 from headlong.bench.workloads import SHAPES, shape
 from headlong.errors import ParameterError
@@ -48,7 +48,9 @@ def test_a_long_prompt() -> None:
 
     with serving(Mock(script, owner="headlong")) as mock:
         result = run(mock.url, tokens=31, prompt_tokens=900)
-    assert len(mock.bodies[-1]["messages"][0]["content"]) == pytest.approx(3600, rel=0.1)
+    assert len(mock.bodies[-1]["messages"][0]["content"]) == pytest.approx(
+        900 * CHARACTERS_PER_TOKEN, rel=0.1
+    )
     found = result.break_even
     assert found is not None and found.tokens is not None
     assert found.extra_prefill == pytest.approx(0.1, rel=0.02)
@@ -70,7 +72,7 @@ def test_a_text_of_ones_own() -> None:
 def test_generated_text_is_the_same_every_time_and_does_not_repeat_itself() -> None:
     text = long_text(5000)
     assert text == long_text(5000) != long_text(5000, seed=8)
-    assert len(text) == 20_000
+    assert len(text) == int(5000 * CHARACTERS_PER_TOKEN)
     parts = text.split("\n\n")
     assert len(set(parts)) > 0.97 * len(parts)
 
