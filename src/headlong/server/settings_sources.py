@@ -21,7 +21,7 @@ __all__ = ["CONFIG_VARIABLE", "config_file", "read_settings"]
 CONFIG_VARIABLE: Final = "HEADLONG_CONFIG"
 """Names the file where `--config` is not given."""
 
-_OTHERS: Final = ("HEADLONG_CACHE",)
+_OTHERS: Final = ("HEADLONG_BENCH_API_KEY", "HEADLONG_CACHE")
 """Variables of the rest of the program, which are no settings of the server."""
 
 _MOST_BYTES: Final = 1 << 20
