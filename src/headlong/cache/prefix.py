@@ -115,22 +115,18 @@ class PrefixCache:
 
     def find(self, prompt: IntArray) -> Found:
         """The furthest checkpoint before the prompt's last token, which must be computed."""
-        mark, depth = self._walk(prompt)
-        if mark is None:
-            return Found(None, depth)
-        pages = (*_path(mark.node), mark.page)
-        return Found(Checkpoint(mark.position, pages, mark.state, mark.hidden), depth)
+        return _found(*self._walk(prompt))
 
     def use(self, prompt: IntArray) -> Found:
         """`find`, and count it; what is found has been used now."""
-        mark, _ = self._walk(prompt)
+        mark, depth = self._walk(prompt)
         self._queries += 1
         self._asked += prompt.size
         if mark is not None:
             self._hits += 1
             self._found += mark.position
             self._use(mark)
-        return self.find(prompt)
+        return _found(mark, depth)
 
     def keep(self, tokens: Sequence[int], checkpoint: Checkpoint) -> None:
         """Remember a sequence of these tokens up to a checkpoint within them.
@@ -220,6 +216,13 @@ class PrefixCache:
             assert entry.parent is not None
             del entry.parent.children[entry.key]
         self._pool.give_back([entry.page])
+
+
+def _found(mark: _Mark | None, known: int) -> Found:
+    if mark is None:
+        return Found(None, known)
+    pages = (*_path(mark.node), mark.page)
+    return Found(Checkpoint(mark.position, pages, mark.state, mark.hidden), known)
 
 
 def _path(node: _Node) -> list[int]:

@@ -286,7 +286,7 @@ class Engine(Generic[W]):
             sequence.computed += rows
             sequence.fold = 0
             kept = next(hidden)
-            sequence.anchor = kept[-1].copy()
+            self._reuse.anchor(sequence, kept[-1])
             emissions.append(self._advance(sequence, next(verdicts), kept))
             self._reuse.passed_mark(sequence)
         pairs = zip(plan.decode, drafts.probabilities, strict=True)
@@ -299,7 +299,7 @@ class Engine(Generic[W]):
                 counts.record(len(sure), verdict.accepted)
             self._drafting.learn_acceptance(sequence, sure, verdict.accepted)
             kept = next(hidden)[: 1 + verdict.accepted]
-            sequence.anchor = kept[0].copy()
+            self._reuse.anchor(sequence, kept[0])
             emissions.append(self._advance(sequence, verdict, kept))
         return emissions
 

@@ -16,7 +16,7 @@ from headlong.cache.memory import Cache
 from headlong.cache.prefix import Found, PrefixCache
 from headlong.engine.drafting import Drafting
 from headlong.engine.sequence import Sequence
-from headlong.ops.batch import PAGE, IntArray
+from headlong.ops.batch import PAGE, FloatArray, IntArray
 
 
 class Reuse:
@@ -50,18 +50,29 @@ class Reuse:
         prefixes = self._prefixes(sequence)
         if prefixes is None:
             return False
+        known: int | None = None  # looked up once, and only where something is shared
         for other in reading:
             shared = _common(sequence.prompt, other.prompt)
             if shared < sequence.prompt_length - 1:
                 shared = shared // PAGE * PAGE
             if shared < PAGE or not self._prefixes(other) or other.computed >= shared:
                 continue
-            if shared - prefixes.find(sequence.prompt).position < PAGE:
+            if known is None:
+                known = prefixes.find(sequence.prompt).position
+            if shared - known < PAGE:
                 continue
             if shared not in other.marks:
                 other.marks = tuple(sorted((*other.marks, shared)))
             return True
         return False
+
+    def anchor(self, sequence: Sequence, hidden: FloatArray) -> None:
+        """The trunk's row ``[hidden]`` of the last position that a pass made certain.
+
+        The next pass overwrites it, so it is copied, where anybody will ask for it.
+        """
+        if self._prefixes(sequence) is not None:
+            sequence.anchor = hidden.copy()
 
     def passed_mark(self, sequence: Sequence) -> None:
         """A prompt chunk was read: set the state aside if it ended at a mark."""
